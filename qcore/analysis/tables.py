@@ -279,10 +279,7 @@ def _gaps(
             and record.t_us - origin <= span.start_us
         )
         if until_us < span.start_us:
-            note = (
-                f"the last records of node {span.node}, which was killed or whose machine failed: others received "
-                "messages of it after its last record"
-            )
+            note = f"node {span.node} was killed, or its machine failed, before it had written its last records"
             yield GapRow(until_us, span.start_us, (span.node,), note)
 
 

@@ -164,7 +164,7 @@ class _Term:
         durable = self.course.tracks[round_.candidate].durable
         place = bisect_right(durable.times, first_us) - 1
         if place < 0 or durable.times[place] <= round_.start_us:
-            yield f"It asked only {late} after the round had begun."
+            yield f"It asked only {late} after the round had begun; the trace does not show why."
             return
         took = duration_text(durable.times[place] - round_.start_us)
         yield (
