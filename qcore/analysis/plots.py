@@ -63,7 +63,7 @@ def plot_timeline(
 
     Faults are shaded; crashes and votes are marked. The last row shows when no leader could reach a majority of the
     voters; an arrow shows that the trace ends before that does. In all plots, a grey shade shows where the trace lacks
-    records. The x axis is time in seconds since the beginning of the trace.
+    records. The x axis is time in seconds since the begin of the cluster.
 
     Args:
         table: the tables or the course of the run.
@@ -75,7 +75,7 @@ def plot_timeline(
     count = len(table.nodes)
     ax = axes(ax, height=1.4 + min(0.5 * count, 3 + 0.2 * count))
     rows = {node: row for row, node in enumerate(table.nodes)}
-    time_axis(ax, shown)
+    time_axis(ax, shown, table.begin_us)
     spans = [span for span in table.role_spans if shown.overlaps(span.start_us, span.end_us)]
     for role in ROLE_COLOURS:
         for node, row in rows.items():
@@ -221,7 +221,7 @@ def plot_terms(table: Run, ax: Axes | None = None, *, window: WindowChoice = Non
 
     shown, table = window_of(table, window), tables_of(table)
     ax = axes(ax, height=2.2)
-    time_axis(ax, shown)
+    time_axis(ax, shown, table.begin_us)
     changes = [(row.t_us, row.term) for row in table.terms]
     times, terms = steps_in(changes, shown, min(shown.start_us, 0), table.end_us)
     ax.step(times, terms, where="post", color=SERIES_COLOURS[0], linewidth=1.6)
@@ -249,7 +249,7 @@ def plot_commits(
 
     shown, table = window_of(table, window), tables_of(table)
     ax = axes(ax)
-    time_axis(ax, shown)
+    time_axis(ax, shown, table.begin_us)
     thinner = min(1.1, 4.4 / max(1, len(table.nodes) - 1))
     changes = commits_of(table)
     lowest, top = -1, 1
@@ -311,7 +311,7 @@ def plot_watches(
     """
     shown, table = window_of(table, window), tables_of(table)
     ax = axes(ax, height=watches_height(table))
-    time_axis(ax, shown)
+    time_axis(ax, shown, table.begin_us)
     watchers = sorted({(span.topic, span.watcher) for span in table.watches})
     rows = {watcher: row for row, (_, watcher) in enumerate(watchers)}
     room = points(ax)[1] / max(1, len(rows))  # for one line

@@ -6,9 +6,10 @@ All times are microseconds since the trace's first record.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
+from qcore.analysis.explanations.fault_words import fault_label
 from qcore.trace import TraceRecord
 
 #: The roles of a trace, and `down` for a server that does not run.
@@ -25,7 +26,7 @@ SILENT = "silent"
 #: A server that writes nothing for this long has stopped. Heartbeats and elections cause several records a second.
 _SILENCE_US = 1_000_000
 #: Kinds of records about a node that the node itself does not write.
-_KINDS_FROM_OTHERS = ("drop", "op", "fault", "violation", "run")
+KINDS_FROM_OTHERS = ("drop", "op", "fault", "violation", "run")
 
 DirectedLink = tuple[int, int]
 
@@ -65,6 +66,17 @@ class Leadership:
     term: int
     start_us: int
     end_us: int
+
+
+@dataclass(slots=True, frozen=True)
+class Reign:
+    """A server believed that it led a term, and could reach a majority of the voters all the time, or never."""
+
+    node: int
+    term: int
+    start_us: int
+    end_us: int
+    has_majority: bool
 
 
 @dataclass(slots=True, frozen=True)
@@ -113,26 +125,19 @@ class FaultWindow:
 
     @property
     def label(self) -> str:
-        """A short text for a plot, for example `partition 1,2 | 3,4,5` or `disk_stall node 4`."""
-        what = self.fault.partition("] ")[2] or self.fault
-        if self.links and not self.cuts:
-            return self.note if what in ("links", "network") else f"{what} {self.note}"
-        if "|" in self.note:
-            return f"{what} {self.note}"
-        if not self.nodes:
-            return what
-        named = ",".join(map(str, self.nodes))
-        return f"{what} node{'s' if len(self.nodes) > 1 else ''} {named}"
+        """A short text for a plot, in words: see `fault_label`."""
+        changes_links = bool(self.links) and not self.cuts
+        return fault_label(self.fault, self.note, self.nodes, changes_links=changes_links)
 
 
 def role_spans(records: Iterable[TraceRecord], origin_us: int, end_us: int) -> list[RoleSpan]:
     """The roles of each server over time, sorted by node and time, without empty stretches.
 
-    A real process that is killed cannot record that it stops, and loses what it had not written yet. It counts as down
-    from its last record on, or from the last message that another node received from it, with `silent` as `why`, in
-    two cases: it starts again without a stop, or it sent messages before and has no record in the last second of the
-    trace. A simulated process never stops without a record. If it writes nothing, for example because
-    it was removed from the cluster, it still runs.
+    A real process that is killed cannot record that it stops, and its last records are lost with it. It counts as down
+    from its last record on, or from the last message that another node received from it, if that is later. `why` is
+    `silent` then. There are two such cases: it starts again without a stop, or it sent messages before and there is
+    no sign of it in the last second of the trace. A simulated process never stops without a record. If it writes
+    nothing, for example because it was removed from the cluster, it still runs.
     """
     open_spans: dict[int, RoleSpan] = {}
     before_pause: dict[int, RoleSpan] = {}
@@ -162,12 +167,13 @@ def role_spans(records: Iterable[TraceRecord], origin_us: int, end_us: int) -> l
             may_be_killed = False
         if record.kind == "up" and record.node not in before_pause:
             fall_silent(record.node)
-        if record.kind not in _KINDS_FROM_OTHERS:
+        if record.kind not in KINDS_FROM_OTHERS:
             last_seen[record.node] = t_us
         if record.kind == "send":
             senders.add(record.node)
-        elif record.kind == "recv" and fields["from"] in last_seen:
-            last_seen[fields["from"]] = t_us
+        elif record.kind == "recv":
+            sender = fields["from"]
+            last_seen[sender] = max(last_seen.get(sender, t_us), t_us)
         if record.kind == "role":
             change(record.node, t_us, fields["role"], fields["term"], fields["leader"], "")
         elif record.kind == "up":
@@ -286,6 +292,49 @@ def leaderless_spans(
     A leader that is cut off from the majority does not count, even though it still believes that it leads, because it
     cannot commit anything.
     """
+    found: list[Span] = []
+    for start, end, moment in _moments(spans, cuts, end_us):
+        if _leaders(moment, voters):
+            continue
+        begin = found.pop().start_us if found and found[-1].end_us == start else start
+        found.append(Span(begin, end, is_censored=end == end_us))
+    return found
+
+
+def reigns(
+    spans: Sequence[RoleSpan],
+    cuts: Sequence[FaultWindow],
+    voters: Sequence[int],
+    end_us: int,
+) -> list[Reign]:
+    """Who led when, and whether a majority of the voters was in reach, in the order of time."""
+    open_reigns: dict[int, Reign] = {}
+    found: list[Reign] = []
+    for start, end, moment in _moments(spans, cuts, end_us):
+        able = _leaders(moment, voters)
+        now: dict[int, Reign] = {}
+        for node, span in moment.roles.items():
+            if span.role != "leader":
+                continue
+            before = open_reigns.pop(node, None)
+            if before is not None and (before.term, before.has_majority) == (
+                span.term,
+                node in able,
+            ):
+                now[node] = replace(before, end_us=end)
+            else:
+                found += [before] if before is not None else []
+                now[node] = Reign(node, span.term, start, end, node in able)
+        found += open_reigns.values()
+        open_reigns = now
+    found += open_reigns.values()
+    return sorted(found, key=lambda reign: (reign.start_us, reign.node))
+
+
+def _moments(
+    spans: Sequence[RoleSpan], cuts: Sequence[FaultWindow], end_us: int
+) -> Iterator[tuple[int, int, _Moment]]:
+    """The times between changes of roles and cut links, with what is true then."""
     times = {0, end_us}
     for span in spans:
         times.update((span.start_us, span.end_us))
@@ -296,7 +345,6 @@ def leaderless_spans(
     for span in spans:
         by_node.setdefault(span.node, []).append(span)
     positions = dict.fromkeys(by_node, 0)
-    found: list[Span] = []
     for start, end in itertools.pairwise(boundaries):
         moment = _Moment()
         for node, roles in by_node.items():
@@ -309,14 +357,12 @@ def leaderless_spans(
         for window in cuts:
             if window.covers(start):
                 moment.cut.update(window.links)
-        if _has_leader(moment, voters):
-            continue
-        begin = found.pop().start_us if found and found[-1].end_us == start else start
-        found.append(Span(begin, end, is_censored=end == end_us))
-    return found
+        yield start, end, moment
 
 
-def _has_leader(moment: _Moment, voters: Sequence[int]) -> bool:
+def _leaders(moment: _Moment, voters: Sequence[int]) -> set[int]:
+    """The leaders that could exchange messages with a majority of the voters."""
+    able: set[int] = set()
     running = {node for node, span in moment.roles.items() if span.role != "down"}
     for node, span in moment.roles.items():
         if span.role != "leader":
@@ -331,8 +377,8 @@ def _has_leader(moment: _Moment, voters: Sequence[int]) -> bool:
             for voter in voters
         )
         if 2 * reached > len(voters):
-            return True
-    return False
+            able.add(node)
+    return able
 
 
 def at_moment(spans: Iterable[RoleSpan], t_us: int) -> Mapping[int, RoleSpan]:

@@ -20,6 +20,8 @@ from typing import Any
 from qcore.analysis.records import LEADERSHIP_KINDS, TraceSource
 from qcore.analysis.rows import Rows, columns
 from qcore.analysis.spans import (
+    KINDS_FROM_OTHERS,
+    SILENT,
     FaultWindow,
     Leadership,
     RoleSpan,
@@ -241,14 +243,7 @@ def _tables(trace: TraceView) -> TraceTables:
         message_bins=Rows(MessageBinRow, outline.message_bins()),
         votes=Rows(VoteRow, _votes(trace, origin)),
         faults=Rows(FaultWindow, faults),
-        gaps=Rows(
-            GapRow,
-            (
-                GapRow(window.start_us, window.end_us, window.nodes, window.note)
-                for window in windows
-                if window.fault == RECORDS_MISSING_FAULT
-            ),
-        ),
+        gaps=Rows(GapRow, _gaps(windows, records, spans, origin)),
         violations=Rows(
             ViolationRow,
             (
@@ -261,6 +256,34 @@ def _tables(trace: TraceView) -> TraceTables:
         ),
         watches=Rows(WatchSpan, watch_spans(records, origin, end)),
     )
+
+
+def _gaps(
+    windows: Sequence[FaultWindow],
+    records: Sequence[TraceRecord],
+    spans: Sequence[RoleSpan],
+    origin: int,
+) -> Iterator[GapRow]:
+    """The gaps that a trace names, and the lost ends of the traces of nodes that were killed."""
+    for window in windows:
+        if window.fault == RECORDS_MISSING_FAULT:
+            yield GapRow(window.start_us, window.end_us, window.nodes, window.note)
+    for span in spans:
+        if span.why != SILENT:
+            continue
+        until_us = max(
+            record.t_us - origin
+            for record in records
+            if record.node == span.node
+            and record.kind not in KINDS_FROM_OTHERS
+            and record.t_us - origin <= span.start_us
+        )
+        if until_us < span.start_us:
+            note = (
+                f"the last records of node {span.node}, which was killed or whose machine failed: others received "
+                "messages of it after its last record"
+            )
+            yield GapRow(until_us, span.start_us, (span.node,), note)
 
 
 class _Outline:

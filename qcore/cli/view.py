@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from qcore.analysis.course.course_types import Course
     from qcore.analysis.plotting.time_window import Window
     from qcore.sim.verdict.result import RunResult
+    from qcore.view.run_summary import Verdict
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -121,15 +122,16 @@ def view(
 ) -> None:
     """Write a page that shows a run: who led when, every message and log, and what the clients saw.
 
-    The page is one file that needs no server and no network. Times are milliseconds since the first record of the
-    trace. Exit code 0: the file was written, and a run that was made for it kept its promises; 1: it did not; 2: FILE
-    is no trace and no scenario, or the file cannot be written.
+    The page is one file that needs no server and no network. Times are milliseconds since the begin of the cluster, as
+    on the page: since the first record of a simulated run, or shortly before real nodes had a voter. Exit code 0: the
+    file was written, and a run that was made for it kept its promises; 1: it did not; 2: FILE is no trace and no
+    scenario, or the file cannot be written.
     """
     _check_part(from_ms, to_ms, around, form)
     shown = _read(files, seed, parameters, align=align, stall_timeout=stall_timeout)
     target = _target(shown.course, out, form, files)
     part = _part(shown.course, from_ms, to_ms, around)
-    _write(shown.course, target, form, part, is_whole_page=around is not None)
+    _write(shown, target, form, part, is_whole_page=around is not None)
     link = _link(shown.course, target, part) if form is Form.html and around else ""
     _report(shown, target, link, output)
     if form is Form.html and (open_page or (open_page is None and _has_display())):
@@ -155,13 +157,21 @@ def _part(
     course: Course, from_ms: float | None, to_ms: float | None, around: str | None
 ) -> Window | None:
     """The part of the run to show; None for all of it."""
-    from qcore.analysis.plotting.time_window import window_of
+    from qcore.analysis.plotting.time_window import Window, window_of
 
     if around is not None:
         return window_of(course, around)
     if from_ms is None and to_ms is None:
         return None
-    return window_of(course, (from_ms or 0, course.end_us / _MS if to_ms is None else to_ms))
+    begin_us = course.begin_us
+    start_us = begin_us + round((from_ms or 0) * _MS)
+    end_us = course.end_us if to_ms is None else begin_us + round(to_ms * _MS)
+    if start_us >= min(end_us, course.end_us):
+        raise ConfigError(
+            f"the part from {(start_us - begin_us) / _MS:g} to {(end_us - begin_us) / _MS:g} ms is not in this run, "
+            f"which lasts from 0 to {(course.end_us - begin_us) / _MS:g} ms"
+        )
+    return window_of(course, Window(start_us, end_us))
 
 
 @dataclass(slots=True, frozen=True)
@@ -174,6 +184,14 @@ class _Shown:
 
     course: Course
     result: RunResult | None
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """How the expectations of the run were judged; empty if it was not made here."""
+        from qcore.view.run_summary import Verdict
+
+        found = () if self.result is None else self.result.expectations
+        return [Verdict(each.name, each.ok, each.expected, each.seen) for each in found]
 
 
 def _read(
@@ -251,20 +269,24 @@ def _target(course: Course, out: Path | None, form: Form, files: Sequence[str]) 
 
 
 def _write(
-    course: Course, target: Path, form: Form, part: Window | None, *, is_whole_page: bool
+    shown: _Shown, target: Path, form: Form, part: Window | None, *, is_whole_page: bool
 ) -> None:
+    course = shown.course
     if form is Form.html:
         from qcore.view import save_page
 
         if part is None or is_whole_page:
-            save_page(course, target)
+            save_page(course, target, verdicts=shown.verdicts)
         else:
-            save_page(course, target, from_ms=part.start_us / _MS, to_ms=part.end_us / _MS)
+            from_ms, to_ms = (
+                (t_us - course.begin_us) / _MS for t_us in (part.start_us, part.end_us)
+            )
+            save_page(course, target, from_ms=from_ms, to_ms=to_ms, verdicts=shown.verdicts)
     elif form in (Form.svg, Form.pdf):
         _draw(course, target, form, part)
     else:
         try:
-            target.write_text(_text(course, form), encoding="utf-8")
+            target.write_text(_text(shown, form), encoding="utf-8")
         except OSError as error:
             raise ConfigError(f"cannot write {target}: {error.strerror}") from None
 
@@ -284,7 +306,8 @@ def _draw(course: Course, target: Path, form: Form, part: Window | None) -> None
         raise ConfigError(f"cannot write the picture {target}: {error.strerror}") from None
 
 
-def _text(course: Course, form: Form) -> str:
+def _text(shown: _Shown, form: Form) -> str:
+    course = shown.course
     if form is Form.shiviz:
         from qcore.analysis.exports.shiviz_log import shiviz
 
@@ -295,7 +318,7 @@ def _text(course: Course, form: Form) -> str:
         return perfetto(course)
     from qcore.view.run_in_words import in_words
 
-    return in_words(course)
+    return in_words(course, shown.verdicts)
 
 
 def _link(course: Course, target: Path, part: Window | None) -> str:

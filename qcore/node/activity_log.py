@@ -63,7 +63,7 @@ class ActivityLog:
         self._lines: deque[Activity] = deque(maxlen=KEPT)
         self._repeats: RepeatLimiter[tuple[int, str]] = RepeatLimiter()
         self._lock = threading.Lock()  # the threads of files log, too
-        self._role = ""
+        self._role = "starting"
         self._leader: tuple[int, int | None] = (0, None)
 
     def use_clock(self, wall_us: Callable[[], int]) -> None:
@@ -98,6 +98,8 @@ class ActivityLog:
             return
         shown: dict[str, JsonValue] = {
             "level": logging.getLevelName(level).lower(),
+            "term": self._leader[0],
+            "role": self._role,
             "text": printable(event, MAX_SENTENCE_CHARS),
             "fields": {
                 key: printable(value) if isinstance(value, str) else value

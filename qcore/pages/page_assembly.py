@@ -24,7 +24,7 @@ from typing import Final, Literal
 PageName = Literal["viewer", "dashboard"]
 
 #: What pages may do besides running their script.
-_EXTRA_POLICY: Final = {"viewer": "", "dashboard": "; connect-src 'self' ws: wss:"}
+_EXTRA_POLICY: Final = {"viewer": "", "dashboard": "; connect-src 'self' https: ws: wss:"}
 
 _PARTS: Final = re.compile(r"<!--\s*parts:(.*?)-->", re.DOTALL)
 _IMPORT: Final = re.compile(r"^import\s+(?:\{[^}]*\}\s*from\s*)?\"[^\"]*\";?[ \t]*$", re.MULTILINE)

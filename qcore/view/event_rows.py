@@ -44,7 +44,7 @@ class EventRows:
         course: the course.
         extent: the part of it that the page shows.
         stored: how the columns of each kind are stored.
-        operations: the columns of the operations invoked from one time until another, if they are in the chunks.
+        operations: the operations of a chunk, from one time until another, if the chunks hold them.
 
     Attributes:
         message_of: see `messages_by_event`.
@@ -83,7 +83,7 @@ class EventRows:
             content |= states.changes(start_us, next_us)
             content["extra"] = self._extra(start_us, next_us)
             if self._operations is not None:
-                content["operations"] = self._operations(start_us, next_us)
+                content |= self._operations(start_us, next_us)
             order = content["order"]
             assert isinstance(order, str)
             yield Chunk(

@@ -36,7 +36,8 @@ _KINDS: Final[Mapping[str, OperationKind]] = {
 _REQUEST: Final = ("{", "[")
 _DECLARED_LEVEL: Final = re.compile(r"^\s+consistency:\s*(\w+)", re.MULTILINE)
 _MOST_JUDGED: Final = 200_000
-_LEAST_BUDGET: Final = 50_000
+#: The placements that the checker tries for all keys of a page, some 20 s of work.
+BUDGET: Final = DEFAULT_BUDGET
 
 
 @dataclass(slots=True, frozen=True)
@@ -69,10 +70,23 @@ def judged_history(course: Course) -> History:
     absent = _why_absent(course, by_key)
     if absent:
         return History([], absent, level, frozenset())
-    budget = max(_LEAST_BUDGET, DEFAULT_BUDGET // len(by_key))
-    rows = [_row(key, by_key[key], budget, level) for key in sorted(by_key)]
+    rows = _judged(course, by_key, level)
     numbers = frozenset(number for found in by_key.values() for number in found)
     return History(rows, "", level, numbers)
+
+
+def _judged(
+    course: Course, by_key: Mapping[str, Mapping[int, Operation]], level: str
+) -> list[dict[str, object]]:
+    """One row for each key. All keys share one budget, so that no page takes long; short histories come first."""
+    rows: dict[str, dict[str, object]] = {}
+    left = BUDGET
+    for place, key in enumerate(sorted(by_key, key=lambda key: (len(by_key[key]), key))):
+        operations = by_key[key]
+        verdict = _verdict(key, operations, max(left // (len(by_key) - place), 1), level)
+        left = max(left - verdict.steps, 0)
+        rows[key] = _row(course, key, operations, verdict)
+    return [rows[key] for key in sorted(rows)]
 
 
 def _why_absent(course: Course, by_key: Mapping[str, Mapping[int, Operation]]) -> str:
@@ -141,26 +155,41 @@ def _operation(row: OperationCourse, expected: Scalar) -> Operation:
     )
 
 
-def _row(
+def _verdict(
     key: str, operations: Mapping[int, Operation], budget: int, level: str
-) -> dict[str, object]:
+) -> LinearizabilityVerdict:
     verdict = check_history(operations.values(), budget=budget)
     if verdict.result == "violation" and level != LEVEL:
-        verdict = LinearizabilityVerdict(
-            "unknown",
-            key,
+        text = (
             f"no order of the operations is linearizable; the scenario asks only for the level {level}, "
-            "which qcore sim run judges",
+            "which qcore sim run judges"
         )
+    elif verdict.result == "unknown":
+        text = (
+            f"the checker tried {verdict.steps:,} placements of the {len(operations):,} operations on this key, its "
+            "limit on a page"
+        )
+    else:
+        return verdict
+    return LinearizabilityVerdict("unknown", key, text, steps=verdict.steps)
+
+
+def _row(
+    course: Course, key: str, operations: Mapping[int, Operation], verdict: LinearizabilityVerdict
+) -> dict[str, object]:
     numbers = {
         (operation.client, operation.op_id): number for number, operation in operations.items()
     }
+    order = [numbers[each.client, each.op_id] for each in verdict.prefix]
+    if verdict.result == "ok":
+        entries = {number: course.operations[number].index for number in operations}
+        order = sorted(filter(entries.get, operations), key=entries.__getitem__)
     return {
         "key": key,
         "result": verdict.result,
         "explanation": verdict.explanation,
-        "operations": list(operations),
-        "prefix": [numbers[each.client, each.op_id] for each in verdict.prefix],
+        "count": len(operations),
+        "order": order,
         "stuck": [numbers[each.client, each.op_id] for each in verdict.stuck],
         "why": reasons(verdict.prefix, verdict.stuck, operations.values()),
     }

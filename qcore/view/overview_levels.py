@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Final
 
 from qcore.analysis.course.course_records import events_of
-from qcore.analysis.course.course_types import MESSAGE_OUTCOMES, Course, Election, OperationCourse
+from qcore.analysis.course.course_types import (
+    MESSAGE_OUTCOMES,
+    Course,
+    Election,
+    OperationCourse,
+    Round,
+)
+from qcore.analysis.explanations.fault_words import fault_words
+from qcore.analysis.explanations.operation_effect import effect_of
 from qcore.view.chunk_codec import TextTable
 from qcore.view.keyframes import Extent
+from qcore.view.run_summary import FAILED, who_led
 
 #: How many stretches of time the counts have: a power of two, so that a page can add pairs for a coarser picture.
 FEWEST_BINS: Final = 64
@@ -22,7 +32,7 @@ _MOST_STEPS: Final = 2048
 _LOST: Final = MESSAGE_OUTCOMES.index("lost")
 #: The outcomes of operations that are counted over time.
 _OUTCOMES: Final = ("ok", "refused", "unknown")
-_FAILED: Final = ("refused", "unknown")
+_KINDS: Final = ("writes", "reads")
 
 
 def spans(course: Course, roles: TextTable) -> dict[str, object]:
@@ -42,7 +52,17 @@ def spans(course: Course, roles: TextTable) -> dict[str, object]:
 def leadership(course: Course) -> dict[str, object]:
     """Who led when, and when no node could."""
     led, leaderless = course.tables.leaderships, course.tables.leaderless
+    rows = who_led(course)
     return {
+        "led": {
+            "who": [row.text for row in rows],
+            "node": [row.node for row in rows],
+            "term": [row.term for row in rows],
+            "majority": [row.has_majority for row in rows],
+            "start": [row.start_us for row in rows],
+            "length": [row.end_us - row.start_us for row in rows],
+            "censored": [row.is_censored for row in rows],
+        },
         "leaderships": {
             "node": [row.node for row in led],
             "term": [row.term for row in led],
@@ -76,6 +96,11 @@ def disturbances(course: Course, extent: Extent) -> dict[str, object]:
             }
             for window in tables.faults
         ],
+        "notes": {
+            note: words
+            for _, record in events_of(course.records, {"fault"})
+            if (words := fault_words(note := str(record.fields["note"]))) != note
+        },
         "gaps": [
             {"start": gap.start_us, "end": gap.end_us, "nodes": gap.nodes, "note": gap.note}
             for gap in tables.gaps
@@ -103,6 +128,7 @@ def election_row(election: Election, title: str, sentences: Sequence[str]) -> di
         "number": election.number,
         "start": election.start_us,
         "end": election.end_us,
+        "length": election.whole_us,
         "cause": election.cause,
         "cause_us": election.cause_us,
         "cause_note": election.cause_note,
@@ -117,8 +143,30 @@ def election_row(election: Election, title: str, sentences: Sequence[str]) -> di
         "votes": {str(node): candidate for node, candidate in election.votes.items()},
         "title": title,
         "sentences": list(sentences),
-        "rounds": [asdict(each) for each in election.rounds],
+        "rounds": [
+            {**asdict(each), "like": like}
+            for each, like in zip(election.rounds, _alike(election.rounds), strict=True)
+        ],
     }
+
+
+def _alike(rounds: Sequence[Round]) -> list[int]:
+    """Of each round, the number of the first round that went in the same way: perhaps itself."""
+    first: dict[tuple[object, ...], int] = {}
+    return [
+        first.setdefault(
+            (
+                each.kind,
+                each.term,
+                each.candidate,
+                each.result,
+                each.why,
+                tuple((ask.voter, ask.answer, ask.why) for ask in each.asked),
+            ),
+            number,
+        )
+        for number, each in enumerate(rounds)
+    ]
 
 
 def bins(course: Course, extent: Extent, message_of: Sequence[int]) -> dict[str, object]:
@@ -206,7 +254,7 @@ def commits(course: Course, extent: Extent) -> dict[str, dict[str, list[int]]]:
 
 
 def operation_columns(
-    operations: Sequence[OperationCourse],
+    course: Course,
     places: Mapping[tuple[int, int], tuple[int, int]],
     judged: frozenset[int],
     numbers: Sequence[int],
@@ -214,12 +262,12 @@ def operation_columns(
     """Operations as columns.
 
     Args:
-        operations: all operations of the course.
+        course: the course.
         places: client and number of an operation -> the events with which it begins and ends, on the page.
         judged: the numbers of those in the history that was checked.
         numbers: the numbers of the operations that become rows.
     """
-    chosen = [operations[number] for number in numbers]
+    chosen = [course.operations[number] for number in numbers]
     events = [places.get((row.client, row.op_id), (-1, -1)) for row in chosen]
     return {
         "client": [row.client for row in chosen],
@@ -231,6 +279,7 @@ def operation_columns(
         "output": [row.output for row in chosen],
         "outcome": [row.outcome for row in chosen],
         "note": [row.note for row in chosen],
+        "effect": [effect_of(course, row).kind if row.outcome in FAILED else "" for row in chosen],
         "invoke": [row.invoke_us for row in chosen],
         "end": [row.end_us for row in chosen],
         "node": [row.took[-1][0] if row.took else None for row in chosen],
@@ -249,6 +298,16 @@ def operation_columns(
         "place": [first for first, _ in events],
         "end_event": [last for _, last in events],
         "judged": [number in judged for number in numbers],
+    }
+
+
+def operation_totals(operations: Iterable[OperationCourse]) -> dict[str, int]:
+    """How many operations there are, failed, and had no outcome when the trace ended."""
+    kinds = Counter(("reads" if row.op == "read" else "writes", row.outcome) for row in operations)
+    return {
+        "writes": sum(count for (kind, _), count in kinds.items() if kind == "writes"),
+        **{f"failed_{kind}": sum(kinds[kind, each] for each in FAILED) for kind in _KINDS},
+        **{f"open_{kind}": kinds[kind, "open"] for kind in _KINDS},
     }
 
 
@@ -272,7 +331,7 @@ def marks(
     failed = [
         (places[row.client, row.op_id][1], row.end_us)
         for row in course.operations
-        if row.outcome in _FAILED and row.end_us is not None
+        if row.outcome in FAILED and row.end_us is not None
     ]
     found = {
         "elections": _at_times(course, [row.start_us for row in course.elections]),

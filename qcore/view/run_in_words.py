@@ -2,33 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from qcore.analysis.course.course_types import Course
+from qcore.analysis.explanations.explain_operation import operation_text
 from qcore.view.history_lanes import judged_history
+from qcore.view.run_summary import (
+    FAILED,
+    Verdict,
+    checked,
+    expectation_note,
+    failure_notes,
+    who_led,
+)
 from qcore.view.view_page import explained
 
 #: How many failed operations are listed.
 _MOST_FAILED: Final = 100
-_FAILED: Final = ("refused", "unknown")
 
 
-def in_words(course: Course) -> str:
-    """A run in words: who led, the faults, the elections, what failed, and the judged history."""
-    return "\n".join(_lines(course)) + "\n"
+def in_words(course: Course, verdicts: Sequence[Verdict] = ()) -> str:
+    """A run in words: who led, the faults, the elections, what failed, and what was checked.
+
+    Args:
+        course: the course of the run.
+        verdicts: how the expectations of the scenario were judged, if that is known.
+    """
+    return "\n".join(_lines(course, verdicts)) + "\n"
 
 
-def _lines(course: Course) -> Iterator[str]:
+def _lines(course: Course, verdicts: Sequence[Verdict]) -> Iterator[str]:
     tables = course.tables
     seed = f", seed {tables.seed}" if course.is_simulated else ""
     events = f"{len(course.records)} events"
     yield f"{tables.name or 'A run'}{seed}: {events}, {_s(course, course.end_us)}"
+    for gap in tables.gaps:
+        yield f"Records are missing from {_s(course, gap.start_us)} to {_s(course, gap.end_us)}: {gap.note}"
     yield "\nWho led"
-    for row in tables.leaderships:
-        yield f"  {_s(course, row.start_us)} to {_s(course, row.end_us)}: node {row.node}, term {row.term}"
-    for gap in tables.leaderless:
-        yield f"  {_s(course, gap.start_us)} to {_s(course, gap.end_us)}: no leader that reaches a majority"
+    for row in who_led(course):
+        term = f", term {row.term}" if row.node else ""
+        end = "the end of the trace" if row.is_censored else _s(course, row.end_us)
+        yield f"  {_s(course, row.start_us)} to {end}: {row.text}{term}"
     if tables.faults:
         yield "\nFaults"
         for number, fault in enumerate(tables.faults, 1):
@@ -40,15 +55,17 @@ def _lines(course: Course) -> Iterator[str]:
         yield from (f"     {sentence}" for sentence in sentences)
     yield from _failures(course)
     yield from _judgement(course)
+    yield from _checks(course, verdicts)
 
 
 def _failures(course: Course) -> Iterator[str]:
-    failed = [row for row in course.operations if row.outcome in _FAILED]
+    failed = [row for row in course.operations if row.outcome in FAILED]
     yield f"\nOperations: {len(course.operations)}, of which {len(failed)} failed"
+    yield from (f"  {note}" for note in failure_notes(course))
     for row in failed[:_MOST_FAILED]:
-        what = f"{row.op} {row.key}".strip()
         note = f" ({row.note})" if row.note else ""
-        yield f"  {_s(course, row.invoke_us)}: client {row.client}, {what}: {row.outcome}{note}"
+        who = f"client {row.client}" if course.is_simulated else f"at node {row.client}"
+        yield f"  {_s(course, row.invoke_us)}: {who}, {operation_text(row)}: {row.outcome}{note}"
         yield from (f"     {sentence}" for sentence in explained(course, row)[1])
     if len(failed) > _MOST_FAILED:
         yield f"  and {len(failed) - _MOST_FAILED} more"
@@ -63,6 +80,17 @@ def _judgement(course: Course) -> Iterator[str]:
         yield f"  key {row['key']}: {row['result']}"
         if row["explanation"]:
             yield from (f"     {line}" for line in str(row["explanation"]).splitlines())
+
+
+def _checks(course: Course, verdicts: Sequence[Verdict]) -> Iterator[str]:
+    yield "\nWhat was checked"
+    found = checked(course)
+    yield from (f"  {text}" for texts in found.values() for text in texts)
+    note = expectation_note(course, verdicts)
+    yield from [f"  {note}"] if note else []
+    for verdict in verdicts:
+        mark = "held" if verdict.ok else "did NOT hold"
+        yield f"     {verdict.name}: expected {verdict.expected}, seen {verdict.seen}: {mark}"
     for violation in course.tables.violations:
         yield f"  violation at {_s(course, violation.t_us)}: {violation.check}: {violation.note}"
 

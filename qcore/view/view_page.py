@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from heapq import nlargest
+from heapq import nlargest, nsmallest
 from pathlib import Path
 from typing import Final
 
@@ -29,8 +29,10 @@ from qcore.view.overview_levels import (
     marks,
     operation_columns,
     operation_places,
+    operation_totals,
     spans,
 )
+from qcore.view.run_summary import Verdict, checked, expectation_note, failure_notes
 
 #: The version of the page's data.
 FORMAT: Final = 1
@@ -43,9 +45,10 @@ MOST_OVERVIEW_OPERATIONS: Final = 20_000
 #: How many operations are explained: the slowest ones, and the first that failed.
 _MOST_SLOW: Final = 100
 _MOST_FAILED: Final = 500
+#: How many operations that still run at the begin of a chunk it holds: the newest.
+_MOST_WAITING: Final = 500
 _JSON: Final = "application/json"
 _STORED: Final = "text/plain"
-_FAILED: Final = ("refused", "unknown")
 
 
 def save_page(
@@ -55,6 +58,7 @@ def save_page(
     from_ms: float | None = None,
     to_ms: float | None = None,
     align: bool = False,
+    verdicts: Sequence[Verdict] = (),
 ) -> Path:
     """Write the page of a run. A browser opens the file, without a server and without a network.
 
@@ -62,8 +66,10 @@ def save_page(
         source: the trace of the run, or its course.
         path: the file to write; an existing one is replaced.
         more: the traces of further nodes, if `source` is the trace of a real node.
-        from_ms, to_ms: the page shows only this time of the run, counted from the first record of the trace.
+        from_ms, to_ms: the page shows only this time of the run. Like all times on the page it counts from the begin of
+            the cluster, which is the first record of a simulated run.
         align: correct the times of real nodes by the offsets of their clocks.
+        verdicts: how the expectations of the scenario were judged, if that is known.
 
     Returns:
         the path.
@@ -72,7 +78,8 @@ def save_page(
         ConfigError: a trace cannot be read, the run has too many events, no event is in this time, or the file cannot
             be written.
     """
-    text = page_text(course_of(source, more, align=align), from_ms=from_ms, to_ms=to_ms)
+    course = course_of(source, more, align=align)
+    text = page_text(course, from_ms=from_ms, to_ms=to_ms, verdicts=verdicts)
     target = Path(path)
     try:
         target.write_text(text, encoding="utf-8")
@@ -81,24 +88,36 @@ def save_page(
     return target
 
 
-def page_text(course: Course, *, from_ms: float | None = None, to_ms: float | None = None) -> str:
+def page_text(
+    course: Course,
+    *,
+    from_ms: float | None = None,
+    to_ms: float | None = None,
+    verdicts: Sequence[Verdict] = (),
+) -> str:
     """The page of a run.
 
     Args:
         course: the course of the run.
         from_ms, to_ms: the page shows only this time of the run.
+        verdicts: how the expectations of the scenario were judged, if that is known.
 
     Raises:
         ConfigError: the run has too many events, or no event is in this time.
     """
-    return page("viewer", _title(course), page_data(course, from_ms=from_ms, to_ms=to_ms))
+    data = page_data(course, from_ms=from_ms, to_ms=to_ms, verdicts=verdicts)
+    return page("viewer", _title(course), data)
 
 
 def page_data(
-    course: Course, *, from_ms: float | None = None, to_ms: float | None = None
+    course: Course,
+    *,
+    from_ms: float | None = None,
+    to_ms: float | None = None,
+    verdicts: Sequence[Verdict] = (),
 ) -> Iterator[tuple[str, str, str]]:
     """The data in the page of a run: id, media type and text of each element. See `page_text`."""
-    return _Content(course, _extent(course, from_ms, to_ms)).data()
+    return _Content(course, _extent(course, from_ms, to_ms), verdicts).data()
 
 
 def course_of(source: TraceSource | Course, more: Sequence[TraceSource], *, align: bool) -> Course:
@@ -123,18 +142,19 @@ def _extent(course: Course, from_ms: float | None, to_ms: float | None) -> Exten
     if from_ms is None and to_ms is None:
         extent = whole(course)
     else:
-        start_us = 0 if from_ms is None else round(from_ms * 1000)
-        end_us = course.end_us if to_ms is None else round(to_ms * 1000)
+        begin_us = course.begin_us
+        start_us = begin_us + (0 if from_ms is None else round(from_ms * 1000))
+        end_us = course.end_us if to_ms is None else begin_us + round(to_ms * 1000)
         extent = between(course, start_us, end_us)
         if not extent.events:
             raise ConfigError(
-                f"no event from {start_us / 1000:g} to {end_us / 1000:g} ms: the trace lasts from 0 to "
-                f"{course.end_us / 1000:g} ms"
+                f"no event from {(start_us - begin_us) / 1000:g} to {(end_us - begin_us) / 1000:g} ms: the run lasts "
+                f"from 0 to {(course.end_us - begin_us) / 1000:g} ms"
             )
     if extent.events > MOST_EVENTS:
         raise ConfigError(
             f"the page would have {extent.events} events, and a browser shows at most {MOST_EVENTS}: choose a part "
-            f"of the run, which lasts {course.end_us / 1000:g} ms, with --from-ms and --to-ms"
+            f"of the run, which lasts {(course.end_us - course.begin_us) / 1000:g} ms, with --from-ms and --to-ms"
         )
     return extent
 
@@ -145,10 +165,12 @@ class _Content:
     Args:
         course: the course of the run.
         extent: the part of it that the page shows.
+        verdicts: how the expectations of the scenario were judged.
     """
 
-    def __init__(self, course: Course, extent: Extent) -> None:
+    def __init__(self, course: Course, extent: Extent, verdicts: Sequence[Verdict]) -> None:
         self._course = course
+        self._verdicts = verdicts
         self._extent = extent
         self._stored = stored_as()
         self._is_part = extent.events < len(course.records)
@@ -163,6 +185,17 @@ class _Content:
         ]
         self._invoked_us = [operations[number].invoke_us for number in self._shown]
         self._are_in_chunks = len(self._shown) > MOST_OVERVIEW_OPERATIONS
+        self._firsts: list[int] = []  # the place of the first operation of each chunk
+        self._waiting: list[int] = []  # the places of those that have not ended
+        self._failed = nsmallest(
+            _MOST_FAILED,
+            (
+                place
+                for place, number in enumerate(self._shown)
+                if operations[number].outcome != "ok"
+            ),
+            key=lambda place: (operations[self._shown[place]].op == "read", place),
+        )
         self._rows = EventRows(
             course,
             extent,
@@ -197,6 +230,7 @@ class _Content:
             "nodes": course.nodes,
             "clients": course.clients,
             "voters": course.tables.voters,
+            "zero_us": course.begin_us,
             "begin_us": extent.start_us,
             "end_us": extent.end_us,
             "origin_us": str(course.origin_us),
@@ -212,9 +246,17 @@ class _Content:
 
     def _overview(self) -> dict[str, object]:
         course, extent = self._course, self._extent
-        operations: dict[str, object] = {"chunked": True, "count": len(self._shown)}
-        if not self._are_in_chunks:
-            operations = self._columns(self._shown)
+        shown = [course.operations[number] for number in self._shown]
+        if self._are_in_chunks:
+            operations: dict[str, object] = {
+                "chunked": True,
+                "count": len(shown),
+                "firsts": self._firsts,
+                "keys": sorted({row.key for row in shown if row.key}),
+                "failed": self._columns(self._failed),
+            }
+        else:
+            operations = operation_columns(course, self._places, self._history.judged, self._shown)
         return {
             "spans": spans(course, self._rows.roles),
             **leadership(course),
@@ -227,7 +269,14 @@ class _Content:
             "bins": bins(course, extent, self._rows.message_of),
             "commits": commits(course, extent),
             "operations": operations,
+            "totals": operation_totals(shown),
             "sentences": self._sentences(),
+            "failure_notes": failure_notes(course),
+            "checked": checked(course),
+            "expectations": {
+                "note": expectation_note(course, self._verdicts),
+                "rows": [list(verdict) for verdict in self._verdicts],
+            },
             "history": self._history_content(),
             "level": self._history.level,
             "marks": marks(course, extent, self._places),
@@ -241,30 +290,42 @@ class _Content:
         return self._history.content
 
     def _operations_between(self, start_us: int, next_us: int) -> dict[str, object]:
-        """The columns of the operations that began in this time; the first chunk also has those that began before."""
-        is_first = (
-            start_us <= self._course.records[self._extent.first].t_us - self._course.origin_us
-        )
-        first = 0 if is_first else bisect_left(self._invoked_us, start_us)
-        numbers = self._shown[first : bisect_left(self._invoked_us, next_us)]
-        places = range(first, first + len(numbers))
-        return {"number": list(places), **self._columns(numbers)}
+        """The operations that began in the time of a chunk, and those that still ran at its begin. The chunks are asked
+        for in order. The first one also has the operations that began before."""
+        operations, first = self._course.operations, bisect_left(self._invoked_us, start_us)
+        if not self._firsts:
+            first = 0
+        self._firsts.append(first)
+        waiting = [
+            place
+            for place in self._waiting
+            if (end_us := operations[self._shown[place]].end_us) is None or end_us >= start_us
+        ]
+        begun = range(first, bisect_left(self._invoked_us, next_us))
+        self._waiting = [*waiting, *begun]
+        return {
+            "operations": self._columns(begun),
+            "waiting": self._columns(waiting[-_MOST_WAITING:]),
+        }
 
-    def _columns(self, numbers: Sequence[int]) -> dict[str, object]:
-        return operation_columns(
-            self._course.operations, self._places, self._history.judged, numbers
-        )
+    def _columns(self, places: Sequence[int]) -> dict[str, object]:
+        """The columns of some of the shown operations, with their places, which are their numbers on the page."""
+        numbers = [self._shown[place] for place in places]
+        columns = operation_columns(self._course, self._places, self._history.judged, numbers)
+        return {"number": list(places), **columns}
 
     def _sentences(self) -> dict[str, list[str]]:
         """Number of an operation on the page -> its explanation, for those that failed and the slowest ones."""
         operations = self._course.operations
-        shown = [(place, operations[number]) for place, number in enumerate(self._shown)]
-        failed = [each for each in shown if each[1].outcome in _FAILED][:_MOST_FAILED]
-        slow = nlargest(_MOST_SLOW, shown, key=lambda each: each[1].latency_us or -1)
+        slow = nlargest(
+            _MOST_SLOW,
+            range(len(self._shown)),
+            key=lambda place: operations[self._shown[place]].latency_us or -1,
+        )
         return {
             str(place): sentences
-            for place, row in (*failed, *slow)
-            if (sentences := explained(self._course, row)[1])
+            for place in (*self._failed, *slow)
+            if (sentences := explained(self._course, operations[self._shown[place]])[1])
         }
 
 

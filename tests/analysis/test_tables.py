@@ -147,7 +147,7 @@ def test_links_that_only_got_worse_are_not_cut() -> None:
     tables = read_tables(trace.lines())
     assert tables.leaderless == []
     assert not tables.faults[0].cuts
-    assert tables.faults[0].label == "loss 0.5"
+    assert tables.faults[0].label == "50 % lost"
 
 
 def test_a_paused_leader_resumes_as_leader() -> None:

@@ -112,7 +112,7 @@ async def running(
 PATIENT_MS = 2000
 
 
-async def eventually(probe: Callable[[], Awaitable[bool]], timeout_s: float = 20) -> None:
+async def eventually(probe: Callable[[], Awaitable[bool]], timeout_s: float = 60) -> None:
     """Poll until the probe holds; fails the test if it does not in time."""
     async with asyncio.timeout(timeout_s):
         while not await probe():  # noqa: ASYNC110 - the condition is behind a socket

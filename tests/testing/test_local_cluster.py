@@ -206,8 +206,8 @@ def test_an_interrupted_program_leaves_nothing_behind(number: signal.Signals) ->
     program.send_signal(number)
     assert program.wait(30) in (-number, 1)
     try:
-        wait_for(lambda: not exists(int(pid)), 10, "the end of the node")
-        wait_for(lambda: not Path(log).parent.exists(), 10, "the end of its data")
+        wait_for(lambda: not exists(int(pid)), 60, "the end of the node")
+        wait_for(lambda: not Path(log).parent.exists(), 60, "the end of its data")
     finally:
         if exists(int(pid)):
             os.kill(int(pid), signal.SIGKILL)

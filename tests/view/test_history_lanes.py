@@ -66,7 +66,7 @@ def test_a_read_of_an_old_value() -> None:
         ]
     ).keys
     assert row["result"] == "violation"
-    assert (row["operations"], row["prefix"], row["stuck"]) == ([0, 1, 2], [0, 1], [2])
+    assert (row["count"], row["order"], row["stuck"]) == (3, [0, 1], [2])
     assert row["why"] == [
         "It read 5, but after the 2 placed operations, the key holds 6. write 2 of client 1 replaced 5 at place 2, "
         "and had ended 1.001 ms before this one began."

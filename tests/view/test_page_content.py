@@ -163,8 +163,21 @@ def test_many_operations_are_in_the_chunks(
     monkeypatch.setattr(view_page, "MOST_OVERVIEW_OPERATIONS", 10)
     monkeypatch.setattr(view_page, "CHUNK_EVENTS", CHUNK)
     many = decoded(course)
-    assert many.overview["operations"] == {"chunked": True, "count": len(course.operations)}
+    operations = many.overview["operations"]
+    assert (operations["chunked"], operations["count"]) == (True, len(course.operations))
+    assert operations["keys"] == ["k0", "k1", "k2"]
+    assert many.overview["totals"] == page.overview["totals"]
+    failed = [n for n, row in enumerate(course.operations) if row.outcome != "ok"]
+    assert sorted(operations["failed"]["number"]) == failed
+    assert page.overview["totals"]["failed_writes"] > 0
     columns = [chunk["operations"] for chunk in many.chunks]
+    for chunk, first in zip(many.chunks[1:], operations["firsts"][1:], strict=True):
+        start_us = chunk["keyframe"]["t"]
+        assert chunk["waiting"]["number"] == [
+            number
+            for number, row in enumerate(course.operations[:first])
+            if row.end_us is None or row.end_us >= start_us
+        ]
     for name, values in page.overview["operations"].items():
         assert [cell for part in columns for cell in part[name]] == values
     numbers = [number for part in columns for number in part["number"]]
@@ -186,10 +199,33 @@ def test_a_part_of_the_run(course: Course) -> None:
     )
 
 
+def test_times_of_real_nodes_count_from_the_begin_of_the_cluster() -> None:
+    """A node may have waited long for the others."""
+    header = {"schema": 1, "name": "node 1", "seed": 0, "nodes": [1]}
+    voters = {"index": 1, "voters": [1], "voters_outgoing": [], "learners": []}
+    roles = [
+        TraceRecord(t_us, "role", 1, {"role": "leader", "term": term, "leader": 1})
+        for term, t_us in enumerate((20_000_000, 21_000_000, 22_000_000), 1)
+    ]
+    course = read_course(
+        [
+            TraceRecord(1_000_000, "run", 0, header),
+            TraceRecord(1_000_000, "up", 1, {"term": 0, "commit": 0, "last_index": 0}),
+            TraceRecord(20_000_000, "config", 1, voters),
+            *roles,
+        ]
+    )
+    assert course.begin_us == 18_500_000
+    whole_page, part = decoded(course), decoded(course, 1000, 2000)
+    assert whole_page.head["zero_us"] == part.head["zero_us"] == course.begin_us
+    assert (part.head["begin_us"], part.head["end_us"]) == (19_500_000, 20_500_000)
+    assert [record.t_us for record in part.records(course.origin_us)] == [21_000_000]
+    with pytest.raises(ConfigError, match="from 9000 to 9500 ms: the run lasts from 0 to 2500 ms"):
+        decoded(course, 9000, 9500)
+
+
 def test_a_part_without_events(course: Course) -> None:
-    with pytest.raises(
-        ConfigError, match="no event from 8000 to 9000 ms: the trace lasts from 0 to"
-    ):
+    with pytest.raises(ConfigError, match="no event from 8000 to 9000 ms: the run lasts from 0 to"):
         decoded(course, 8000, 9000)
 
 

@@ -166,7 +166,7 @@ def test_wrong_usage(folder: Path, trace: Path) -> None:
     assert refused("run.qtrace", "--align").endswith("real nodes; this trace is simulated")
     assert refused("leader_isolated", "--align").endswith("real nodes: give their traces")
     assert refused("run.qtrace", "--from-ms", "9000").startswith(
-        "the window from 9000 to 2975.01 ms is not in this run"
+        "the part from 9000 to 2975.01 ms is not in this run"
     )
     assert "cannot write the page" in refused("run.qtrace", "--out", str(folder))
     content = trace.read_bytes()

@@ -33,13 +33,14 @@ class Browser:
 
     Args:
         directory: an empty directory for the browser's files.
+        options: more options of the browser.
 
     Attributes:
         sent: the WebSocket frames that the page sent, decoded.
         errors: the uncaught exceptions of the page, and the errors and warnings in its console.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *options: str) -> None:
         assert CHROMIUM is not None
         self.sent: list[dict[str, Any]] = []
         self.errors: list[str] = []
@@ -50,6 +51,7 @@ class Browser:
                 *(CHROMIUM, "--headless=new", "--no-first-run", "--disable-gpu"),
                 *(["--no-sandbox"] if os.geteuid() == 0 else []),  # root cannot have one
                 *("--remote-debugging-port=0", f"--user-data-dir={directory}"),
+                *options,
                 *("--window-size=1300,800", "about:blank"),
             ],
             stdin=subprocess.DEVNULL,
@@ -126,7 +128,7 @@ class Browser:
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
 
-    def wait(self, script: str, timeout_s: float = 20.0) -> None:
+    def wait(self, script: str, timeout_s: float = 60.0) -> None:
         """Wait until an expression is true. The error shows the text of the page."""
         deadline = time.monotonic() + timeout_s
         while not self.run(f"Boolean({script})"):

@@ -51,12 +51,12 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
         found.size(1400, 1500)
         yield found
         found.text()  # receives the last events
-        assert [each for each in found.errors if not _is_network(each)] == []
+        assert [each for each in found.errors if not is_network(each)] == []
         for frame in found.sent:
             assert validator().is_valid(frame), frame
 
 
-def _is_network(error: str) -> bool:
+def is_network(error: str) -> bool:
     found = json.loads(error)
     return isinstance(found, dict) and found.get("source") == "network"
 

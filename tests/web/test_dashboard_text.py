@@ -20,7 +20,8 @@ from tests.node.observability.test_logs_metrics_http import View
 from tests.web.test_page_text import Outline
 
 FOLDER = CHECKOUT / "qcore/pages/dashboard"
-SCRIPTS = [*sorted(FOLDER.glob("*.js")), CHECKOUT / "qcore/pages/shared/dom.js"]
+SHARED = CHECKOUT / "qcore/pages/shared"
+SCRIPTS = [*sorted(FOLDER.glob("*.js")), SHARED / "dom.js", SHARED / "format.js"]
 
 #: What the page calls its own errors; no node sends them.
 OF_THE_PAGE = {"Overdue", "ConnectionLost"}

@@ -12,7 +12,7 @@ import pytest
 from qcore.analysis.course.causality import cone
 from qcore.analysis.course.course_types import Course
 from qcore.trace import CompactTrace, TraceWriter
-from qcore.view import save_page
+from qcore.view import save_page, view_page
 from tests.checkout import CHECKOUT
 from tests.view.conftest import course, trace_bytes  # noqa: F401 - fixtures
 from tests.web.browser import CHROMIUM, Browser
@@ -39,6 +39,14 @@ OVERLAPS: Final = """(() => {
   }
   for (const each of document.querySelectorAll('button, h2, h3, th, .value')) {
     if (each.clientWidth && each.scrollWidth > each.clientWidth + 1) found.push('cut: ' + each.textContent);
+  }
+  const boxesWithText = '.panel, .election-body, .details, #cluster, #clients, #left, #right, .cards';
+  for (const each of document.querySelectorAll(boxesWithText)) {
+    const isWide = each.clientWidth && each.scrollWidth > each.clientWidth + 1;
+    if (isWide) found.push('sideways: ' + (each.id || each.className));
+  }
+  for (const each of document.querySelectorAll('#cluster, #logs-panel, #clients')) {
+    if (each.scrollHeight > each.clientHeight + 1) found.push('cut below: ' + each.id);
   }
   if (document.documentElement.scrollWidth > innerWidth) found.push('wider than the window');
   return found;
@@ -239,7 +247,7 @@ def test_a_link_leads_to_a_moment(viewer: Viewer, trouble: Path) -> None:
     assert viewer.at() == at
     viewer.browser.run("location.hash = '#t=0.5&e=nonsense&tab=nothing&n=77&w=-1'")
     viewer.browser.wait("qcore.view.t === 500000")
-    assert viewer.value("tab") == "summary"
+    viewer.browser.wait("qcore.view.tab === 'summary'")
 
 
 def test_the_search_finds_events(viewer: Viewer, course: Course) -> None:  # noqa: F811
@@ -266,31 +274,6 @@ def test_the_search_finds_events(viewer: Viewer, course: Course) -> None:  # noq
     )
 
 
-def test_the_state_at_each_moment_is_that_of_the_course(viewer: Viewer, course: Course) -> None:  # noqa: F811
-    from qcore.analysis.course.node_tracks import node_at
-
-    places = range(5, len(course.records) - 1, len(course.records) // 40)
-    for event in places:
-        t_us = course.records[event].t_us - course.origin_us
-        if course.records[event + 1].t_us - course.origin_us == t_us:
-            continue  # the course knows the state after all events of a microsecond
-        viewer.browser.run(f"qcore.view.goTo({event})")
-        viewer.settle()
-        shown = viewer.browser.run(
-            "[...qcore.view.state.nodes].map(([id, n]) => "
-            "[id, n.up, n.role, n.term, n.voted ?? null, n.commit, n.applied, n.last])"
-        )
-        for node, up, role, term, voted, commit, applied, last in shown:
-            moment = node_at(course, node, t_us)
-            where = f"event {event}, node {node}"
-            assert up == (moment.role != "down"), where
-            if up:
-                assert (role, term, voted) == (moment.role, moment.term, moment.voted_for), where
-                assert (commit, applied, last) == (moment.commit, moment.applied, moment.last), (
-                    where
-                )
-
-
 def test_cause_and_effect_are_those_of_the_course(viewer: Viewer, course: Course) -> None:  # noqa: F811
     for event in range(100, len(course.records), len(course.records) // 12):
         if course.records[event].node == 0:
@@ -311,7 +294,7 @@ def test_cause_and_effect_are_those_of_the_course(viewer: Viewer, course: Course
         assert dict(future) == expected.future, event
 
 
-@pytest.mark.parametrize("size", [(1300, 800), (700, 900), (1000, 700)])
+@pytest.mark.parametrize("size", [(1300, 800), (1024, 700), (800, 900), (480, 800)])
 def test_nothing_overlaps_and_all_looks_are_drawn(viewer: Viewer, size: tuple[int, int]) -> None:
     looks: list[tuple[str, bool, Literal["none", "deuteranopia", "achromatopsia"]]] = [
         ("light", False, "none"),
@@ -344,6 +327,45 @@ def test_with_little_motion_it_steps(viewer: Viewer, trouble: Path) -> None:
     viewer.press(" ")
     t_us = viewer.value("t")
     assert viewer.value(f"run.event(qcore.view.event).t === {t_us}")
+
+
+def test_a_long_run_shows_its_operations_as_a_short_one_does(
+    viewer: Viewer,
+    course: Course,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The operations of a long run are in its chunks."""
+    looks: list[list[object]] = []
+    monkeypatch.setattr(view_page, "CHUNK_EVENTS", 512)
+    for most in (20_000, 10):
+        monkeypatch.setattr(view_page, "MOST_OVERVIEW_OPERATIONS", most)
+        viewer.open(save_page(course, tmp_path / f"{most}.html"))
+        assert viewer.value("run.operations.isChunked") is (most == 10)
+        found: list[object] = [viewer.text("#panel-summary")]
+        viewer.press("3")
+        found.append(viewer.text("#key"))
+        for t_ms in range(100, 2900, 400):
+            viewer.browser.run(f"qcore.view.show({t_ms}e3, 150e3)")
+            viewer.settle()
+            found.append(viewer.text("#clients"))
+            found.append(
+                viewer.browser.run(
+                    "qcore.view.run.operations.between(qcore.view.from, qcore.view.to).found.map((o) => o.number)"
+                )
+            )
+            for _ in range(3):
+                viewer.click("#next-operation")
+                viewer.browser.run("new Promise((done) => setTimeout(done, 30))")
+                viewer.settle()
+            found.append((viewer.value("operation"), viewer.text("#panel-operations .details b")))
+        viewer.press("1")
+        viewer.click("#panel-summary section:nth-of-type(4) button.small")
+        viewer.settle()
+        found.append((viewer.value("operation"), viewer.value("tab"), viewer.value("key")))
+        looks.append(found)
+    for whole, chunked in zip(*looks, strict=True):
+        assert whole == chunked
 
 
 def million(path: Path) -> None:
@@ -388,6 +410,11 @@ def test_a_million_events_open_and_can_be_searched(browser: Browser, tmp_path: P
     viewer.open(page)
     assert viewer.value("run.head.events") >= 1_000_000
     assert browser.run("qcore.decoded") <= 3
+    assert viewer.value("run.operations.isChunked")
+    viewer.press("3")
+    assert browser.run("document.getElementById('key').options.length") == 41
+    assert "Linearizable" in viewer.text("#panel-operations .verdict")
+    viewer.press("1")
     for place in range(20):
         browser.run(f"qcore.view.show({(place * 7 % 20 + 0.5) / 20 * 3600e6}, 2e6)")
         viewer.settle()

@@ -57,7 +57,7 @@ def _blank(row: OperationRow, note: str, asked: tuple[int, int] | None) -> Opera
         op=row.op,
         key=row.key,
         value=row.value,
-        expected=note.removeprefix(_EXPECTS) if row.op == "cas" else None,
+        expected=_expected(note) if row.op == "cas" else None,
         output=row.output,
         outcome=row.outcome,
         note=row.note,
@@ -78,6 +78,12 @@ def _blank(row: OperationRow, note: str, asked: tuple[int, int] | None) -> Opera
         replied_us=None,
         is_inferred=True,
     )
+
+
+def _expected(note: str) -> str | None:
+    """The value that a comparison expects, from the note on its begin; None for no value."""
+    text = note.removeprefix(_EXPECTS)
+    return None if text == "None" else text
 
 
 def _with_path(

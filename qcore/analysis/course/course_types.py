@@ -258,7 +258,7 @@ class Ask:
 
 @dataclass(slots=True, frozen=True)
 class Round:
-    """One candidate's requests for votes in one term, or for pre-votes."""
+    """One candidate's requests for votes in one term, or for pre-votes. `why` is what ended it if it was not won."""
 
     kind: Literal["pre_vote", "vote"]
     term: int
@@ -267,6 +267,7 @@ class Round:
     end_us: int
     asked: tuple[Ask, ...]
     result: Literal["won", "split", "lost", "superseded", "open"]
+    why: str = ""
 
 
 @dataclass(slots=True, frozen=True)
@@ -279,7 +280,7 @@ class Election:
         start_us: the first timeout, or the arrival of the request to campaign.
         end_us: when the leader was elected; the end of the course if the election is `open`.
         ready_us: the first commit of the winner in its term.
-        messages: how many requests for votes and responses were sent.
+        messages: how many requests for votes and responses were sent. Those that could not be sent do not count.
         is_censored: whether the trace ended before the election did.
         votes: node -> candidate, in the last term.
     """
@@ -305,6 +306,14 @@ class Election:
     def duration_us(self) -> int:
         """From the first timeout to the end."""
         return self.end_us - self.start_us
+
+    @property
+    def whole_us(self) -> int:
+        """How long it took, as texts say: from the cause on, but from the first timeout if the old leader led on."""
+        begin_us = self.start_us
+        if self.outcome != "abandoned":
+            begin_us = min(self.cause_us, self.start_us)
+        return self.end_us - begin_us
 
 
 @dataclass(slots=True, frozen=True)
@@ -396,7 +405,8 @@ class Course:
         is_simulated: whether the trace comes from the simulator.
         has_details: whether the trace has records of logs, requests and clocks.
         begin_us: when the cluster begins: 0 for a simulated run.
-        records: all records in order. A record's place is the number of the event. Details are included.
+        records: all records in order. A record's place is the number of the event. Details are included, and a record
+            `down` for each real process that ended without one.
     """
 
     tables: TraceTables

@@ -66,8 +66,10 @@ def elections(
     causes = ElectionCauses(tracks, messages, tables, contacts, actions)
     vote_times = [
         sent_us
-        for sent_us, name in zip(messages.sent_us, messages.name, strict=True)
-        if name in VOTE_MESSAGES
+        for sent_us, name, event in zip(
+            messages.sent_us, messages.name, messages.send_event, strict=True
+        )
+        if name in VOTE_MESSAGES and event >= 0
     ]
     rows: list[Election] = []
     for number, draft in enumerate(drafts, 1):

@@ -10,6 +10,7 @@ from typing import Final
 
 from qcore.analysis.course.course_records import events_of
 from qcore.analysis.course.course_types import MESSAGE_OUTCOMES, Messages
+from qcore.analysis.spans import RoleSpan
 from qcore.trace import TraceRecord
 
 RECEIVED: Final = MESSAGE_OUTCOMES.index("received")
@@ -21,6 +22,8 @@ DUPLICATE_NOTE: Final = "duplicate"
 NO_TRACE: Final = "the trace of the receiver is missing"
 #: Why a message of a real node is lost if its receiver has no record of it, but of later ones.
 NO_RECEIPT: Final = "the receiver has no record of it"
+#: Why a message of a real node is lost if its receiver went down and never received it.
+RECEIVER_DOWN: Final = "node is down"
 
 _MESSAGE_KINDS: Final = frozenset({"send", "recv", "drop"})
 
@@ -29,7 +32,12 @@ _Key = tuple[str, int, int]
 
 
 def pair_messages(
-    records: Sequence[TraceRecord], origin_us: int, end_us: int, *, is_simulated: bool = True
+    records: Sequence[TraceRecord],
+    origin_us: int,
+    end_us: int,
+    *,
+    is_simulated: bool = True,
+    spans: Iterable[RoleSpan] = (),
 ) -> Messages:
     """Find the messages in the records of a course.
 
@@ -42,6 +50,7 @@ def pair_messages(
         end_us: the end of the course, from the origin on.
         is_simulated: whether one clock wrote all times. If not, a message may arrive before it was sent, and a link
             delivers in order: what was not received when a later message was, is lost.
+        spans: the roles of the nodes. A message that a real node had not received when it went down is lost.
     """
     pairs = _Pairs(end_us, is_simulated=is_simulated)
     for event, (t_us, kind, node, values) in events_of(records, _MESSAGE_KINDS):
@@ -57,6 +66,7 @@ def pair_messages(
             pairs.ended(event, when, (name, source, node), message, LOST, note)
     if not is_simulated:
         pairs.lose_passed()
+        pairs.lose_at_dead(spans)
     return pairs.messages()
 
 
@@ -137,6 +147,24 @@ class _Pairs:
             if outcome == IN_FLIGHT and self._target[number] not in heard:
                 self._ended_us[number] = self._sent_us[number]
                 self._why[number] = NO_TRACE
+
+    def lose_at_dead(self, spans: Iterable[RoleSpan]) -> None:
+        """Lose the messages of real nodes whose receiver went down: a simulated one has a record of each loss."""
+        downs: dict[int, list[RoleSpan]] = {}
+        for span in spans:
+            if span.role == "down":
+                downs.setdefault(span.node, []).append(span)
+        for number, outcome in enumerate(self._outcome):
+            if outcome != IN_FLIGHT:
+                continue
+            sent_us = self._sent_us[number]
+            down = next(
+                (d for d in downs.get(self._target[number], ()) if d.end_us > sent_us), None
+            )
+            if down is not None:
+                self._outcome[number] = LOST
+                self._ended_us[number] = max(sent_us, down.start_us)
+                self._why[number] = RECEIVER_DOWN
 
     def messages(self) -> Messages:
         """All messages, sorted by the time of sending."""

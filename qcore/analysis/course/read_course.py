@@ -16,7 +16,8 @@ from qcore.analysis.course.message_pairs import pair_messages
 from qcore.analysis.course.node_tracks import node_tracks
 from qcore.analysis.records import TraceSource, compact_records, opened
 from qcore.analysis.rows import Rows
-from qcore.analysis.tables import read_tables
+from qcore.analysis.spans import SILENT
+from qcore.analysis.tables import TraceTables, read_tables
 from qcore.errors import ConfigError
 from qcore.trace import DETAIL_FIELDS, CompactTrace, TraceRecord, pause_collection
 from qcore.trace.trace_origin import TraceOrigin
@@ -59,7 +60,14 @@ def _course(
     records: Sequence[TraceRecord], origin: TraceOrigin | None, *, is_simulated: bool
 ) -> Course:
     tables = read_tables(records)
-    messages = pair_messages(records, tables.origin_us, tables.end_us, is_simulated=is_simulated)
+    records = _with_ends(records, tables)
+    messages = pair_messages(
+        records,
+        tables.origin_us,
+        tables.end_us,
+        is_simulated=is_simulated,
+        spans=tables.role_spans,
+    )
     tracks = node_tracks(records, tables, messages)
     return Course(
         tables=tables,
@@ -78,6 +86,16 @@ def _course(
         records=records,
         origin=origin,
     )
+
+
+def _with_ends(records: Sequence[TraceRecord], tables: TraceTables) -> Sequence[TraceRecord]:
+    """The records, and one for each process that ended without a record: `down`, with `silent` as `why`."""
+    ends = [
+        TraceRecord(tables.origin_us + span.start_us, "down", span.node, {"why": SILENT})
+        for span in tables.role_spans
+        if span.why == SILENT
+    ]
+    return sorted([*records, *ends], key=attrgetter("t_us")) if ends else records
 
 
 def _is_simulated(records: Sequence[TraceRecord]) -> bool:

@@ -14,19 +14,29 @@ from qcore.analysis.course.voting.short_texts import (
     joined,
     moment_text,
     nodes_text,
-    parts_text,
 )
-from qcore.analysis.explanations.explained_text import Explanation, share_text, upper_first
+from qcore.analysis.explanations.explained_text import (
+    Explanation,
+    share_text,
+    upper_first,
+    whole_and_parts,
+)
+from qcore.analysis.explanations.lost_ends import KILLED, down_text, lost_end_of, lost_end_sentences
 from qcore.analysis.explanations.round_sentences import SPLIT, main_obstacle, round_sentences
+from qcore.analysis.spans import PAUSE
 
 #: No election timeout is that short.
 _IMMEDIATE_US: Final = 1_000
+#: The note of a cause if the trace of the leader ends without a stop.
+SILENT_NOTE: Final = "its trace ends"
 #: What a trace says of the end of a process -> what a sentence says.
 _STOPS: Final = {
     "crash": "it crashed",
     "power loss": "a power loss stopped it",
-    "it fell silent": "it fell silent",
 }
+_STOPPED: Final = {"stopped": "was stopped", "crash": "crashed"}
+#: The part of an election in which the old leader still led, without a majority.
+_STILL_LED: Final = "leader without a majority"
 
 
 def explain_election(course: Course, election: Election) -> Explanation:
@@ -36,15 +46,13 @@ def explain_election(course: Course, election: Election) -> Explanation:
 
 def _title(election: Election) -> str:
     name = f"Election {election.number}"
+    took = duration_text(election.whole_us)
     if election.outcome == "elected":
-        took = duration_text(election.end_us - min(election.cause_us, election.start_us))
         return f"{name}: node {election.winner} leads term {election.term} after {took}"
     if election.outcome == "open":
-        passed = duration_text(election.end_us - min(election.cause_us, election.start_us))
-        return f"{name}: no leader for {passed}, until the trace ends"
+        return f"{name}: no leader with a majority for {took}, until the trace ends"
     candidates = {round_.candidate for round_ in election.rounds}
     verb = "campaigns" if len(candidates) == 1 else "campaign"
-    took = duration_text(election.duration_us)
     return f"{name}: {nodes_text(candidates)} {verb} for {took} without success"
 
 
@@ -58,6 +66,7 @@ class _Sentences:
     def all(self) -> Iterator[str]:
         election = self._election
         yield self._cause()
+        yield from self._after_cause()
         yield from self._detection()
         yield from round_sentences(self._course, election)
         if election.outcome == "elected":
@@ -67,7 +76,7 @@ class _Sentences:
                 yield f"{upper_first(both)} both led term {election.term}: that violates election safety."
             yield from self._parts()
         elif election.outcome == "open":
-            yield f"The trace ends at {self._moment(election.end_us)}, before a leader is elected."
+            yield from self._open()
         else:
             yield from self._abandoned()
 
@@ -82,6 +91,8 @@ class _Sentences:
         led = f"Node {election.old_leader} led term {election.old_term}"
         note = election.cause_note.replace(f"node {election.old_leader} ", "it ", 1)
         match election.cause:
+            case "crash" if note == SILENT_NOTE:
+                return self._killed(led, when)
             case "crash":
                 stop = _STOPS.get(note, f"it stopped ({note})")
                 return f"{led} until {when}, when {stop}."
@@ -96,13 +107,74 @@ class _Sentences:
             case "transfer":
                 return f"{led}; at {when}, {note}."
             case "no_quorum":
-                return f"{led} until {when}, when it had lost its majority{self._lost_majority()}."
+                return self._no_quorum(led, when)
             case "silence":
                 return self._silence(led, when)
             case _:
                 if note.startswith("it "):
                     return f"{led} until {when}, when {note}."
                 return f"{led}; at {when}, {note}."
+
+    def _no_quorum(self, led: str, when: str) -> str:
+        why = self._lost_majority()
+        if self._stepped_down_us() is not None:
+            return f"{led}, but without a majority from {when} on{why}."
+        return f"{led} until {when}, when it had lost its majority{why}."
+
+    def _killed(self, led: str, when: str) -> str:
+        election = self._election
+        end = lost_end_of(self._course, election.old_leader or 0, election.cause_us)
+        if end is None or end.recorded_us == end.end_us:
+            return f"{led} until {when}, where its trace ends without a stop: {KILLED}."
+        last = f"{led} until {when}, when its last message reached another node"
+        return f"{last}. Its trace ends without a stop: {KILLED}."
+
+    def _after_cause(self) -> Iterator[str]:
+        """What became of the old leader."""
+        election = self._election
+        if election.old_leader is None:
+            yield from self._first_entries()
+            return
+        if election.cause_note == SILENT_NOTE:
+            end = lost_end_of(self._course, election.old_leader, election.cause_us)
+            yield from () if end is None else lost_end_sentences(end)
+        stepped_down_us = self._stepped_down_us()
+        if stepped_down_us is not None:
+            later = duration_text(stepped_down_us - election.cause_us)
+            yield (
+                f"It stepped down at {self._moment(stepped_down_us)}, {later} later: too few voters had answered it."
+            )
+
+    def _stepped_down_us(self) -> int | None:
+        """When the old leader stopped to lead without a majority, if it did so later than it lost its majority."""
+        election = self._election
+        if election.cause != "no_quorum":
+            return None
+        for row in self._course.tables.leaderships:
+            is_old = (row.node, row.term) == (election.old_leader, election.old_term)
+            if is_old and election.cause_us < row.end_us <= election.start_us:
+                return row.end_us
+        return None
+
+    def _first_entries(self) -> Iterator[str]:
+        """The entries with which a cluster of real nodes begins."""
+        election = self._election
+        candidate = election.rounds[0].candidate
+        track = self._course.tracks[candidate]
+        runs = [
+            change
+            for change in track.log
+            if change.phase == "append" and change.t_us == election.cause_us
+        ]
+        config = next((each for each in track.configs if each.t_us == election.cause_us), None)
+        if not runs or config is None or election.cause_note == "":
+            return
+        number = runs[-1].last - runs[0].first + 1
+        entries = "entry" if number == 1 else f"{number} entries"
+        yield (
+            f"Its first {entries} of term {runs[0].term} came from no leader: a cluster begins with them. They hold "
+            f"the configuration, in which {nodes_text(config.voters)} vote."
+        )
 
     def _cut(self, led: str, when: str) -> str:
         election = self._election
@@ -157,6 +229,10 @@ class _Sentences:
             yield "It campaigned immediately."
             return
         text = f"Node {first.candidate}'s election timeout passed first, at {when}"
+        stepped_down_us = self._stepped_down_us()
+        if stepped_down_us is not None and first.candidate == election.old_leader:
+            yield f"{text}, {duration_text(election.start_us - stepped_down_us)} after it had stepped down."
+            return
         contact = None
         if election.old_leader is not None and election.old_leader != first.candidate:
             contact = last_contact(
@@ -191,29 +267,63 @@ class _Sentences:
                     last_pre_vote = round_
         if vote is None:
             return
-        cause_us = min(election.cause_us, election.start_us)
         winning_us = vote.start_us if last_pre_vote is None else last_pre_vote.start_us
-        names, times = [], [cause_us]
-        for name, end_us in (
-            (
-                "the request to take over" if election.cause == "transfer" else "election timeout",
-                election.start_us,
-            ),
+        waited = "the request to take over" if election.cause == "transfer" else "election timeout"
+        yield from self._phases(
+            (waited, election.start_us),
             ("rounds without a majority", winning_us),
             ("pre-votes", vote.start_us),
             ("votes", vote.end_us),
             ("first commit", election.ready_us if election.ready_us is not None else vote.end_us),
-        ):
+        )
+
+    def _phases(self, *ends: tuple[str, int]) -> Iterator[str]:
+        """How long each part took, and which was the longest."""
+        names, times = [], [min(self._election.cause_us, self._election.start_us)]
+        for name, end_us in ends:
             if end_us > times[-1]:
                 names.append(name)
                 times.append(end_us)
-        total = times[-1] - times[0]
-        if not names or not total:
-            return
-        parts = [f"{name} {part}" for name, part in zip(names, parts_text(times), strict=True)]
-        whole = parts_text([times[0], times[-1]])[0]
-        yield f"{upper_first(joined(parts))}: {whole} in all."
-        yield self._longest(names, times)
+        if names:
+            yield whole_and_parts(names, times)
+            yield self._longest(names, times)
+
+    def _open(self) -> Iterator[str]:
+        """How it was when the trace ended."""
+        election, course = self._election, self._course
+        stepped_down_us = self._stepped_down_us()
+        steps = [(_STILL_LED, stepped_down_us)] if stepped_down_us else []
+        yield from self._phases(
+            *steps,
+            ("election timeout", election.start_us),
+            ("rounds without a majority", election.end_us),
+        )
+        voters = course.tables.voters
+        down = [
+            voter
+            for voter in voters
+            if voter in course.tracks
+            and node_at(course, voter, election.start_us).role == "down"
+            and course.tracks[voter].roles[-1].role == "down"
+        ]
+        if down and 2 * (len(voters) - len(down)) <= len(voters):
+            since = joined(map(self._down_since, down))
+            yield (
+                f"Until the end, {since}: no majority could answer, so no election was possible."
+            )
+        when = self._moment(election.end_us)
+        last = course.records[-1]
+        if last.kind == "down" and last.fields["why"] != PAUSE:
+            yield (
+                f"Node {last.node} {_STOPPED.get(last.fields['why'], 'stopped')} at {when}, where the trace ends: no "
+                "leader had been elected."
+            )
+        else:
+            yield f"The trace ends at {when}, before a leader is elected."
+
+    def _down_since(self, node: int) -> str:
+        span = self._course.tracks[node].roles[-1]
+        return f"node {node} was down (since {self._moment(span.start_us)}: {down_text(span.why)})"
 
     def _longest(self, names: list[str], times: list[int]) -> str:
         election = self._election
@@ -232,6 +342,11 @@ class _Sentences:
                 what = f"rounds without a majority{f': {obstacle}' if obstacle else ''}"
             case "the request to take over":
                 what = "the request to take over: it was on its way, or its target was busy"
+            case name if name == _STILL_LED:
+                what = (
+                    f"the time in which node {election.old_leader} led without a majority: a leader steps down only "
+                    "when too few voters have answered it for an election timeout"
+                )
             case "pre-votes":
                 what = "the pre-votes: answers of a majority had to arrive"
             case "votes":
@@ -257,9 +372,9 @@ class _Sentences:
             why = f", when node {last.candidate} heard from leader {leader}{again}"
         yield f"It ended at {when}{why}."
         if all(round_.kind == "pre_vote" for round_ in election.rounds):
-            yield (
-                f"Node {election.old_leader} continued to lead term {election.old_term}: pre-votes change no term."
-            )
+            yield f"Node {election.old_leader} continued to lead term {election.old_term}: pre-votes change no term."
+            if self._course.is_simulated:
+                yield "A scenario's expectations count only elections with a winner."
         else:
             yield f"Node {election.old_leader} continued to lead term {election.old_term}."
 

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Final
 
-from qcore.analysis.course.course_types import Course, MessageCourse, OperationCourse
+from qcore.analysis.course.course_types import Course, OperationCourse
 from qcore.analysis.course.node_tracks import node_at
 from qcore.analysis.course.voting.short_texts import (
     duration_text,
     joined,
     moment_text,
-    parts_text,
 )
 from qcore.analysis.course.voting.vote_answers import loss_text
-from qcore.analysis.explanations.explained_text import Explanation, share_text, upper_first
+from qcore.analysis.explanations.explained_text import (
+    Explanation,
+    share_text,
+    whole_and_parts,
+)
+from qcore.analysis.explanations.operation_effect import (
+    chosen_attempt,
+    effect_of,
+    lost_forward,
+    unsent_forward,
+)
 
 #: Parts below this fraction of the whole time are not listed. Their time counts for the next part.
 _SMALLEST_PART: Final = 200
@@ -39,24 +47,36 @@ _MEANINGS: Final = {
 }
 
 
+_VERBS: Final = {"write": "write", "cas": "change", "add": "change"}
+
+
 def explain_operation(course: Course, operation: OperationCourse) -> Explanation:
     """Explain an operation of a course: see `explain`."""
     return Explanation(_title(operation), tuple(_Sentences(course, operation).all()))
 
 
 def _title(operation: OperationCourse) -> str:
-    what = operation.op
-    if operation.key:
-        what = f"{what} {operation.key}"
-        if operation.op == "cas":
-            what = f"{what} from {operation.expected} to {operation.value}"
-        elif operation.op != "read":
-            what = f"{what} = {operation.value}"
+    what = operation_text(operation)
     outcome = operation.outcome if operation.outcome != "open" else "no outcome"
     took = ""
     if operation.end_us is not None:
         took = f" after {duration_text(operation.end_us - operation.invoke_us)}"
     return f"Client {operation.client}, operation {operation.op_id}: {what}: {outcome}{took}"
+
+
+def operation_text(operation: OperationCourse) -> str:
+    """An operation in a few words, as `operationName` in the viewer says it: `set k3 from 4 to 5`."""
+    if not operation.key:
+        return operation.op
+    value = "nothing" if operation.value is None else operation.value
+    match operation.op:
+        case "read":
+            return f"read {operation.key}"
+        case "cas":
+            before = "nothing" if operation.expected is None else operation.expected
+            return f"set {operation.key} from {before} to {value}"
+        case op:
+            return f"{op} {operation.key} = {value}"
 
 
 class _Sentences:
@@ -107,7 +127,7 @@ class _Sentences:
         operation = self._operation
         if not operation.took:
             return
-        node, took_us = self._chosen()
+        node, took_us = chosen_attempt(self._operation)
         if operation.forwarded_us is None:
             if operation.leader == node and self._leads(node, took_us):
                 yield f"Node {node} was the leader."
@@ -118,9 +138,7 @@ class _Sentences:
             elif operation.replied_us is not None and operation.outcome == "ok":
                 yield f"Node {node} answered from its state, without the leader."
             else:
-                leader = node_at(self._course, node, took_us).leader
-                knew = f"leader {leader}" if leader else "no leader"
-                yield f"Node {node} knew {knew} and did not forward the request."
+                yield self._not_forwarded(node, took_us)
             return
         waited_us = operation.forwarded_us - took_us
         waited = (
@@ -131,11 +149,24 @@ class _Sentences:
             took = duration_text(operation.arrived_us - operation.forwarded_us)
             yield f"{begin}, where it arrived {took} later."
             return
-        message = self._lost_forward()
+        message = lost_forward(self._course, operation)
         if message is not None:
             yield f"{begin}, but the message was lost ({loss_text(message.why)})."
         else:
             yield f"{begin}; the trace does not show that it arrived."
+
+    def _not_forwarded(self, node: int, took_us: int) -> str:
+        leader = node_at(self._course, node, took_us).leader
+        if leader is None:
+            return f"Node {node} knew no leader to which it could forward the request."
+        until_us = self._operation.end_us
+        until_us = self._course.end_us if until_us is None else until_us
+        if unsent_forward(self._course, node, leader, took_us, until_us) is not None:
+            return (
+                f"Node {node} still took node {leader} for the leader, but had no connection to it, so it could not "
+                "forward the request."
+            )
+        return f"Node {node} took node {leader} for the leader, but did not forward the request."
 
     def _entry(self) -> Iterator[str]:
         """What became of the entry."""
@@ -177,43 +208,82 @@ class _Sentences:
             verb = "responded" if self._is_nodes else "had the response"
             yield f"{who} {verb} at {when}{note}."
         elif operation.outcome == "refused":
-            yield f"{who} got the error {operation.note} at {when}: the operation had no effect."
+            verb = "refused it with" if self._is_nodes else "got the error"
+            yield f"{who} {verb} {operation.note} at {when}: the operation had no effect."
         else:
-            yield self._unknown(who, when)
+            yield from self._unknown(who, when)
 
-    def _unknown(self, who: str, when: str) -> str:
+    def _unknown(self, who: str, when: str) -> Iterator[str]:
+        """What the client knew, and what the trace shows."""
         operation = self._operation
+        yield from self._stopped_waiting()
+        verb = "sent" if self._is_nodes else "got"
         match operation.note:
             case "timeout":
                 text = f"{who} stopped waiting at {when}, without a response"
             case "connection lost":
                 text = f"{who} lost the connection at {when}"
+            case "OutcomeUnknown":
+                is_known = operation.replied_us is not None
+                answer = "this answer" if is_known else "the answer that the outcome is unknown"
+                text = f"{who} {verb} {answer} at {when}"
             case note:
-                text = f"{who} got the error {note} at {when}"
+                text = f"{who} {verb} the error {note} at {when}"
         if operation.op == "read":
-            return f"{text}."
-        if operation.committed_us is not None:
-            return f"{text}, so its outcome is unknown to the client; but the entry was committed, so it took effect."
-        if not operation.took:
-            return f"{text}, so its outcome is unknown to the client; but no node took it, so it had no effect."
-        if len(operation.took) == 1 and self._lost_forward() is not None:
-            return f"{text}, so its outcome is unknown to the client; but it reached no leader, so it had no effect."
-        if operation.index:
-            return f"{text}, so its outcome is unknown; the trace does not show that its entry was committed."
-        return f"{text}, so its outcome is unknown; the trace shows no entry of it."
+            yield f"{text}."
+            return
+        client = "the client" if self._is_nodes else "it"
+        yield f"{text}, so {client} could not know whether the {_VERBS.get(operation.op, 'request')} had an effect."
+        effect = effect_of(self._course, operation)
+        match effect.kind:
+            case "done":
+                yield f"The trace shows that it had: {effect.why}."
+            case "none":
+                yield f"The trace shows that it had none: {effect.why}."
+            case _:
+                yield f"The trace does not show it, either: {effect.why}."
+
+    def _stopped_waiting(self) -> Iterator[str]:
+        """Why the node answered that the outcome is unknown."""
+        operation = self._operation
+        if operation.note != "OutcomeUnknown" or operation.replied_us is None or not operation.took:
+            return
+        node, _ = chosen_attempt(operation)
+        when = self._moment(operation.replied_us)
+        since_us = self._leaderless_since(node, operation.replied_us)
+        if since_us is None:
+            yield f"Node {node} answered at {when} that the outcome is unknown."
+            return
+        yield (
+            f"Node {node} knew no leader from {self._moment(since_us)} on. It stopped waiting at {when}, "
+            f"{duration_text(operation.replied_us - since_us)} later, and answered that the outcome is unknown: a node "
+            "waits no longer than the longest election timeout for a new leader."
+        )
+
+    def _leaderless_since(self, node: int, t_us: int) -> int | None:
+        """Since when a node knew no leader; None if it knew one."""
+        since_us = None
+        for span in self._course.tracks[node].roles:
+            if span.start_us > t_us:
+                break
+            if span.leader is not None or span.role == "down":
+                since_us = None
+            elif since_us is None:
+                since_us = span.start_us
+        return since_us if since_us is not None and since_us < t_us else None
 
     def _parts(self) -> Iterator[str]:
         """Where the time went."""
         operation = self._operation
-        took_us = self._chosen()[1] if operation.took else None
+        took_us = chosen_attempt(self._operation)[1] if operation.took else None
         is_read = operation.appended_us is None
         # A node that becomes leader meanwhile answers itself.
         waits = (
             took_us is not None
             and not operation.is_forwarded
-            and not self._leads(*self._chosen())
+            and not self._leads(*chosen_attempt(self._operation))
             and operation.replied_us is not None
-            and self._leads(self._chosen()[0], operation.replied_us)
+            and self._leads(chosen_attempt(self._operation)[0], operation.replied_us)
         )
         answer = "wait for a leader" if waits else "leader's answer"
         back = "back to the node" if operation.is_forwarded else "reply"
@@ -239,40 +309,16 @@ class _Sentences:
             return
         times[-1] = operation.end_us
         total_us = times[-1] - times[0]
-        parts = [f"{name} {part}" for name, part in zip(names, parts_text(times), strict=True)]
-        if len(parts) > 1:
-            yield f"{upper_first(joined(parts))}: {parts_text([times[0], times[-1]])[0]} in all."
+        if len(names) > 1:
+            yield whole_and_parts(names, times)
         lengths = [times[place + 1] - times[place] for place in range(len(names))]
         longest = max(range(len(names)), key=lengths.__getitem__)
         meaning = _MEANINGS.get(names[longest])
         if lengths[longest] >= _LARGE_SHARE * total_us and meaning:
             yield f"{share_text(lengths[longest], total_us)} of this was \u201c{names[longest]}\u201d: {meaning}."
 
-    def _chosen(self) -> tuple[int, int]:
-        """The attempt whose way the operation shows."""
-        operation = self._operation
-        before = operation.forwarded_us if operation.is_forwarded else operation.replied_us
-        fitting = [took for took in operation.took if before is None or took[1] <= before]
-        return (fitting or list(operation.took))[-1]
-
     def _leads(self, node: int, t_us: int) -> bool:
         return node_at(self._course, node, t_us).role == "leader"
-
-    def _lost_forward(self) -> MessageCourse | None:
-        """The message with the forwarded request, if it was lost."""
-        operation = self._operation
-        if operation.forwarded_us is None:
-            return None
-        messages = self._course.messages
-        node, _ = self._chosen()
-        place = bisect_left(messages.sent_us, operation.forwarded_us)
-        while place < len(messages) and messages.sent_us[place] == operation.forwarded_us:
-            link = (messages.name[place], messages.source[place], messages.target[place])
-            if link == ("Forward", node, operation.leader):
-                message = messages[place]
-                return message if message.outcome == "lost" else None
-            place += 1
-        return None
 
     def _moment(self, t_us: int) -> str:
         return moment_text(t_us - self._course.begin_us)

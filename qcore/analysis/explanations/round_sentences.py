@@ -10,18 +10,25 @@ from dataclasses import dataclass
 from typing import Final
 
 from qcore.analysis.course.course_types import Ask, Course, Election, Round
+from qcore.analysis.course.node_tracks import node_at
 from qcore.analysis.course.voting.short_texts import (
     counted,
     duration_text,
+    joined,
     moment_text,
     nodes_text,
 )
 from qcore.analysis.course.voting.vote_answers import UNKNOWN_REASON
+from qcore.analysis.explanations.explained_text import upper_first
 
 #: What `main_obstacle` returns if the votes split.
 SPLIT: Final = "the votes split"
 
-_BEFORE: Final = re.compile(r"([\d.,]+) (ms|s) before")
+_EARLIER: Final = re.compile(r"(only )?([\d.]+) (µs|ms|s|min|h) earlier")
+_IN_US: Final = {"µs": 1, "ms": 1e3, "s": 1e6, "min": 6e7, "h": 3.6e9}
+#: A candidate that asked this long after it had begun had to store something first.
+_LATE_US: Final = 1_000
+_LATE_SHARE: Final = 0.2
 _LOST: Final = re.compile(r"the (request|response) was lost \((.*)\)")
 #: How many voters' reasons a sentence gives; the others are counted.
 _MOST_REASONS: Final = 4
@@ -95,14 +102,12 @@ class _Term:
             yield from self._failed_votes([alone], begin)
             votes = []
         elif len(won) == 1:
-            yield self._won(won[0])
+            yield from self._won(won[0])
         elif won:
             yield self._competing(won)
         if yielded:
-            whom = "it" if len(yielded) == 1 else "them"
-            yield (
-                f"{_nodes(yielded)} asked for pre-votes, too, but stopped when a newer term or a leader reached {whom}."
-            )
+            ends = dict.fromkeys(r.why for r in yielded)
+            yield f"{_nodes(yielded)} asked for pre-votes, too, until {joined(ends)}."
         yield from self._votes(votes)
 
     def _competing(self, won: Sequence[Round]) -> str:
@@ -115,7 +120,7 @@ class _Term:
             "candidate."
         )
 
-    def _won(self, round_: Round) -> str:
+    def _won(self, round_: Round) -> Iterator[str]:
         """A round with a majority."""
         granted = [ask.voter for ask in round_.asked if _granted_in_time(ask, round_)]
         took = duration_text(round_.end_us - round_.start_us)
@@ -125,9 +130,11 @@ class _Term:
         else:
             begin = f"Node {round_.candidate} became a candidate in term {self.term}"
         if not granted and voters == 1:
-            return f"{begin} and needed no other vote: it was the only voter."
+            yield f"{begin} and needed no other vote: it was the only voter."
+            return
         if not granted:
-            return f"{begin} and had a majority after {took}; the trace does not show the answers."
+            yield f"{begin} and had a majority after {took}; the trace does not show the answers."
+            return
         text = (
             f"{begin} and had a majority ({len(granted) + 1} of {voters}) after {took}, from {nodes_text(granted)} and "
             "itself"
@@ -137,7 +144,54 @@ class _Term:
             for ask in round_.asked
             if ask.answer == "rejected" and (ask.answered_us or 0) <= round_.end_us
         ]
-        return f"{text}; {'; '.join(reasons(rejections))}." if rejections else f"{text}."
+        yield f"{text}; {'; '.join(reasons(rejections))}." if rejections else f"{text}."
+        yield from self._before_it_asked(round_)
+        yield from self._without_configuration(round_)
+
+    def _before_it_asked(self, round_: Round) -> Iterator[str]:
+        """What the candidate did before it asked, if this took long."""
+        first_us = min(
+            (ask.sent_us for ask in round_.asked if ask.received_us is not None),
+            default=round_.start_us,
+        )
+        late_us = first_us - round_.start_us
+        if late_us < max(_LATE_US, _LATE_SHARE * (round_.end_us - round_.start_us)):
+            return
+        late = duration_text(late_us)
+        if round_.kind == "vote":
+            yield f"It asked only {late} after the round had begun: it had to store its own vote on its disk first."
+            return
+        durable = self.course.tracks[round_.candidate].durable
+        place = bisect_right(durable.times, first_us) - 1
+        if place < 0 or durable.times[place] <= round_.start_us:
+            yield f"It asked only {late} after the round had begun."
+            return
+        took = duration_text(durable.times[place] - round_.start_us)
+        yield (
+            f"It asked only {late} after the round had begun: it had to store its log through entry "
+            f"{durable.values[place]:,} on its disk first, which took {took}."
+        )
+
+    def _without_configuration(self, round_: Round) -> Iterator[str]:
+        """Voters that did not know yet that they were voters."""
+        unaware = [
+            ask.voter
+            for ask in round_.asked
+            if ask.answer == "granted"
+            and ask.received_us is not None
+            and (moment := node_at(self.course, ask.voter, ask.received_us)).role == "learner"
+            and moment.log.last_index == 0
+        ]
+        if not unaware or round_.kind != "pre_vote":
+            return
+        many = len(unaware) > 1
+        logs = "logs were" if many else "log was"
+        they = "they were learners" if many else "it was a learner"
+        yield (
+            f"{upper_first(nodes_text(unaware))} answered although {they}, whose {logs} still empty: only the log of "
+            f"node {round_.candidate} held the configuration in which all of them vote. A node answers whether or not "
+            "it knows that it is a voter."
+        )
 
     def _failed_pre_votes(self, rounds: Sequence[Round]) -> Iterator[str]:
         """Rounds for pre-votes without a majority, the same ones of several candidates together."""
@@ -152,6 +206,15 @@ class _Term:
         for why, group in by_reasons.items():
             text = "; ".join(why)
             yield self._failed(group, f"most often, {text}" if text and why in varied else text)
+        if varied:
+            yield from self._last_refusals(max(rounds, key=lambda r: r.start_us))
+
+    def _last_refusals(self, last: Round) -> Iterator[str]:
+        """What voters answered in the last round, if it went in another way than most."""
+        refused = [ask for ask in last.asked if ask.answer == "rejected"]
+        if refused:
+            begin = f"In the last round, at {moment_text(last.start_us - self.course.begin_us)}"
+            yield f"{begin}, node {last.candidate} got other answers: {'; '.join(reasons(refused))}."
 
     def _failed(self, group: Sequence[Round], why: str) -> str:
         first = min(group, key=lambda r: r.start_us)
@@ -183,7 +246,7 @@ class _Term:
         won = next((r for r in rounds if r.result == "won"), None)
         others = [r for r in rounds if r.result != "won"]
         if won is not None:
-            yield self._won(won)
+            yield from self._won(won)
             if others:
                 yield (
                     f"{_nodes(others)} {_was(others)}, too: the votes of term {self.term} were {self._split()}."
@@ -240,7 +303,7 @@ def reasons(asked: Iterable[Ask]) -> list[str]:
     groups: dict[tuple[str, str], list[Ask]] = {}
     for ask in asked:
         if ask.answer != "granted":
-            groups.setdefault((ask.answer, _BEFORE.sub("before", ask.why)), []).append(ask)
+            groups.setdefault((ask.answer, _EARLIER.sub("earlier", ask.why)), []).append(ask)
     texts = [_reason(group) for group in groups.values()]
     if len(texts) > _MOST_REASONS:
         rest = counted(len(texts) - _MOST_REASONS + 1, "other voter did", "other voters did")
@@ -261,10 +324,10 @@ def _reason(group: Sequence[Ask]) -> str:
             f"{'were' if plural else 'was'} lost ({how})"
         )
     if len(group) > 1:
-        times = [found for ask in group if (found := _BEFORE.search(ask.why)) is not None]
+        times = [found for ask in group if (found := _EARLIER.search(ask.why)) is not None]
         if times:
-            longest = max(times, key=lambda found: _as_ms(found[1], found[2]))
-            why = _BEFORE.sub(f"at most {longest[1]} {longest[2]} before", why)
+            longest = max(times, key=lambda found: float(found[2]) * _IN_US[found[3]])
+            why = _EARLIER.sub(f"at most {longest[2]} {longest[3]} earlier", why)
         why = _in_plural(why)
     if why == UNKNOWN_REASON:
         return f"{nodes_text(voters)} rejected ({why})"
@@ -275,10 +338,6 @@ def _reason(group: Sequence[Ask]) -> str:
     return f"{nodes_text(voters)} did not answer ({why})"
 
 
-def _as_ms(number: str, unit: str) -> float:
-    return float(number.replace(",", "")) * (1000 if unit == "s" else 1)
-
-
 def _in_plural(why: str) -> str:
     for one, many in (
         (r"\bit had\b", "they had"),
@@ -287,7 +346,9 @@ def _in_plural(why: str) -> str:
             "they were candidates in this term themselves",
         ),
         (r"\bit was\b", "they were"),
-        (r"\bit had no connection\b", "they had no connection"),
+        (r"\breached it\b", "reached them"),
+        (r"\bconnection to it, or its queue\b", "connection to them, or their queues"),
+        (r"\bqueues was full\b", "queues were full"),
         (r"\bit went\b", "they went"),
         (r"\bit knew\b", "they knew"),
         (r"\bit did\b", "they did"),
@@ -320,6 +381,7 @@ def _obstacle(ask: Ask) -> str:
         return f"messages were lost ({lost[2]})"
     for part, obstacle in (
         ("heard from leader", "voters still heard from the old leader"),
+        ("message of leader", "voters still heard from the old leader"),
         ("it led term", "voters still heard from the old leader"),
         ("more up to date", "voters had logs that were more up to date"),
         ("no connection", "too many voters had no connection"),
@@ -340,7 +402,7 @@ def _typical_reasons(rounds: Sequence[Round]) -> tuple[tuple[str, ...], bool]:
     by_pattern: dict[tuple[tuple[int, str, str], ...], list[Round]] = {}
     for round_ in rounds:
         pattern = tuple(
-            (ask.voter, ask.answer, _BEFORE.sub("before", ask.why)) for ask in round_.asked
+            (ask.voter, ask.answer, _EARLIER.sub("earlier", ask.why)) for ask in round_.asked
         )
         by_pattern.setdefault(pattern, []).append(round_)
     most = max(by_pattern.values(), key=len)
@@ -358,8 +420,7 @@ def _asked(round_: Round) -> str:
 
 
 def _nodes(rounds: Iterable[Round]) -> str:
-    text = nodes_text({r.candidate for r in rounds})
-    return text[:1].upper() + text[1:]
+    return upper_first(nodes_text({r.candidate for r in rounds}))
 
 
 def _low(text: str) -> str:

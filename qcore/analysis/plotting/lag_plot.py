@@ -51,7 +51,7 @@ def plot_lag(
     """
     shown, table = window_of(table, window), tables_of(table)
     ax = axes(ax, height=lag_height(table))
-    time_axis(ax, shown)
+    time_axis(ax, shown, table.begin_us)
     changes = commits_of(table)
     highest = _highest([change for one in changes.values() for change in one])
     lags: dict[int, tuple[list[float], list[int]]] = {}

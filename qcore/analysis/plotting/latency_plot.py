@@ -60,7 +60,7 @@ def plot_commit_latency(
     shown = None
     if len(runs) == 1:
         shown = window_of(runs[0], window)
-        time_axis(ax, shown)
+        time_axis(ax, shown, tables_of(runs[0]).begin_us)
     elif runs:
         ax.set_xlim(0, max(tables_of(run).end_us or SECOND for run in runs) / SECOND)
 

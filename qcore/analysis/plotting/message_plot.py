@@ -67,7 +67,7 @@ def plot_messages(
 
     run, shown, table = table, window_of(table, window), tables_of(table)
     ax = axes(ax, height=2.4)
-    time_axis(ax, shown)
+    time_axis(ax, shown, table.begin_us)
     bars, length_us = _bars(table, shown, exact=isinstance(run, Course))
     sent, lost = _counts(run, shown, bars, length_us)
     edges = [

@@ -54,7 +54,7 @@ def plot_outcomes(
     """
     shown, table = window_of(table, window), tables_of(table)
     ax = axes(ax, height=outcomes_height(table))
-    time_axis(ax, shown)
+    time_axis(ax, shown, table.begin_us)
     labels: list[str] = []
     for outcome, (marker, colour, name) in OUTCOMES.items():
         rows = [row for row in table.operations if row.outcome == outcome]

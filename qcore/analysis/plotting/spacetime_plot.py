@@ -15,7 +15,7 @@ from qcore.analysis.plotting.spacetime_layout import (
     SpacetimeLayout,
     spacetime_layout,
 )
-from qcore.analysis.plotting.time_window import WindowChoice, shade_run
+from qcore.analysis.plotting.time_window import WindowChoice, count_from, shade_run
 from qcore.analysis.style import (
     CUT_COLOUR,
     FAULT_COLOUR,
@@ -95,6 +95,7 @@ def plot_spacetime(
     size = (9.0, 1.3 + 0.75 * count) if across else (1.6 + 1.1 * count, 8.0)
     drawing = _Drawing(axes(ax, *size), layout, across=across)
     drawing.frame()
+    count_from(drawing.ax.xaxis if direction == "right" else drawing.ax.yaxis, course.begin_us)
     if across:
         shade_run(drawing.ax, course.tables)
     else:

@@ -14,6 +14,7 @@ from qcore.errors import ConfigError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
 #: The names of faults that stop servers end so.
 STOPS: Final = ("] crash", "] power_loss", "] wipe", "] pause")
@@ -162,10 +163,36 @@ def default_moment_us(table: TraceTables, window: Window) -> int:
     return (max(fault.start_us, window.start_us) + min(fault.end_us, window.end_us)) // 2
 
 
-def time_axis(ax: Axes, window: Window) -> None:
-    """Make the x axis that of a window. Call it before anything else is drawn."""
+def time_axis(ax: Axes, window: Window, begin_us: int = 0) -> None:
+    """Make the x axis that of a window. Call it before anything else is drawn.
+
+    Args:
+        ax: the axes.
+        window: what they show.
+        begin_us: the begin of the cluster, from which the axis counts.
+    """
     ax.set_xlim(window.start_s, window.end_s)
     ax.set_xlabel("time, s")
+    count_from(ax.xaxis, begin_us)
+
+
+def count_from(axis: Axis, begin_us: int) -> None:
+    """Make an axis of times count from the begin of the cluster, and not from the first record of the trace."""
+    if not begin_us:
+        return
+    from matplotlib.ticker import AutoLocator
+
+    begin_s = begin_us / SECOND
+
+    class Ticks(AutoLocator):
+        """Ticks at round distances from the begin."""
+
+        def tick_values(self, vmin: float, vmax: float) -> list[float]:
+            places = super().tick_values(vmin - begin_s, vmax - begin_s)
+            return [float(place) + begin_s for place in places]
+
+    axis.set_major_locator(Ticks())
+    axis.set_major_formatter(lambda value, _place: f"{round(value - begin_s, 6):g}")
 
 
 def shade_run(ax: Axes, table: TraceTables, *, label: bool = True) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -47,11 +48,12 @@ def top(
     """Show the members of a cluster, its rates and times, leaders and log lines, as they are now.
 
     One node is enough: it names the others. Keys: q quits, p pauses, ? shows the others.
-    With -o json or csv, and if the output is no terminal, nothing is drawn: one object or one row
-    for each member is printed at each interval. See docs/operate/dashboard.md.
+    If the output is no terminal, or one that can only print lines, it prints one screen and ends.
+    With -o json or csv, it prints one object, or one row for each member, at each interval.
+    See docs/operate/dashboard.md.
     """
     targets = split_endpoints(endpoints)
-    shows_screen = output is OutputFormat.table and not once and sys.stdout.isatty()
+    shows_screen = output is OutputFormat.table and not once and _can_draw()
 
     async def work(client: Client) -> None:
         from qcore.cli.top.top_samples import ClusterSampler
@@ -70,6 +72,11 @@ def top(
             sampler.close()
 
     with_client(endpoints, timeout, work, admin=True, attempt_timeout_s=timeout)
+
+
+def _can_draw() -> bool:
+    """Whether the output is a terminal on which a screen can be renewed."""
+    return sys.stdout.isatty() and os.environ.get("TERM", "").lower() not in ("", "dumb", "unknown")
 
 
 async def _print(

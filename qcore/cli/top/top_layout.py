@@ -26,6 +26,8 @@ _ROLES: Final = {"leader": "bold cyan", "candidate": "yellow", "pre_candidate": 
 _LEVELS: Final = {"warning": "yellow", "error": "bold red"}
 #: A longer state takes the place of no other column.
 _STATE_WIDTH: Final = 32
+#: From this width on, log lines show the term and the role of the node.
+_WIDE: Final = 100
 #: The most leaders and changes that are shown, each.
 _MOST_CHANGES: Final = 4
 
@@ -51,20 +53,25 @@ def screen(
     shown = [panel for panel in PANELS if panel in set(panels)]
     parts: list[RenderableType] = [_heading(figures, is_paused)]
     used = 1
+    if figures.older:
+        names = ", ".join(map(str, figures.older))
+        text = f"of an older version, without rates, leaders and log lines: node {names}"
+        parts.append(_line(text, "yellow"))
+        used += 1
     for panel in shown:
         if panel == "m":
             parts += ["", _members(figures.members, width)]
             used += 2 + len(figures.members)
         elif panel == "r":
             parts += ["", _rates(figures)]
-            used += 5
+            used += 7
         elif panel == "h":
             lines = _history(figures)
             parts += ["", *lines]
             used += 1 + len(lines)
         else:
             room = max(3, height - used - 2 - shows_keys)
-            parts += ["", *_log_lines(figures, room)]
+            parts += ["", *_log_lines(figures, room, with_role=width >= _WIDE)]
     if shows_keys:
         parts.append(_line(_KEYS, "dim"))
     return Group(*parts)
@@ -77,11 +84,13 @@ def _line(text: str, style: str = "") -> Text:
 def _heading(figures: ClusterFigures, is_paused: bool) -> Text:
     up = sum(each.is_up for each in figures.members)
     name = "no cluster yet" if figures.cluster_id is None else f"cluster {figures.cluster_id[:8]}"
-    leads = (
-        "no leader answers"
-        if figures.leader is None
-        else f"node {figures.leader} leads term {figures.term}"
-    )
+    if figures.leader is not None:
+        leads = f"node {figures.leader} leads term {figures.term}"
+    else:
+        answers = any(each.term is not None for each in figures.members)
+        leads = "no member knows a leader" if answers else "no node answers"
+    if figures.leader_says is not None:
+        leads += f", says node {figures.leader_says}"
     clock = "stopped" if is_paused else time.strftime("%H:%M:%S")
     text = _line(f"{name} · {leads} · {up} of {len(figures.members)} members up · {clock}", "bold")
     if is_paused:
@@ -142,13 +151,15 @@ def _members(rows: Sequence[MemberRow], width: int) -> Table:
 def _rates(figures: ClusterFigures) -> Table:
     rates = figures.rates
     table = _table(
-        "", "PER SECOND", "HALF, MS", "99 %, MS", numbers=("PER SECOND", "HALF, MS", "99 %, MS")
+        "", "PER SECOND", "MEDIAN, MS", "P99, MS", numbers=("PER SECOND", "MEDIAN, MS", "P99, MS")
     )
     for name, rate, half, most in (
         ("reads", rates.reads, rates.read_p50, rates.read_p99),
         ("writes", rates.writes, rates.write_p50, rates.write_p99),
         ("refused or unknown", rates.failed, None, None),
-        ("until on disk", None, rates.commit_p50, rates.commit_p99),
+        ("entries committed", rates.committed, None, None),
+        ("applied, slowest member", rates.applied, None, None),
+        ("log writes to disk", None, rates.commit_p50, rates.commit_p99),
     ):  # fmt: skip
         style = "bold red" if name == "refused or unknown" and rates.failed else ""
         table.add_row(*(_line(text, style) for text in (name, *map(_figure, (rate, half, most)))))
@@ -163,7 +174,10 @@ def _history(figures: ClusterFigures) -> list[Text]:
     for event in figures.changes[:_MOST_CHANGES]:
         voters = ", ".join(map(str, event["voters"]))
         learners = ", ".join(map(str, event["learners"]))
-        text = f"voters {voters}" + (f"; learners {learners}" if learners else "")
+        text = f"voters {voters}"
+        if event.get("voters_outgoing"):
+            text += f"; with the old voters {', '.join(map(str, event['voters_outgoing']))}"
+        text += f"; learners {learners}" if learners else ""
         found.append((event["t_us"], f"{text} (index {event['index']})"))
     if not found:
         return [_line("no election and no membership change since the start of the nodes", "dim")]
@@ -171,7 +185,7 @@ def _history(figures: ClusterFigures) -> list[Text]:
     return [_line(f"{clock_text(t_us)}  {text}") for t_us, text in found]
 
 
-def _log_lines(figures: ClusterFigures, room: int) -> list[Text]:
+def _log_lines(figures: ClusterFigures, room: int, *, with_role: bool) -> list[Text]:
     if not figures.lines:
         why = (
             "only a user that may manage sees the log lines"
@@ -180,16 +194,19 @@ def _log_lines(figures: ClusterFigures, room: int) -> list[Text]:
         )
         return [_line(why, "dim")]
     return [
-        _line(line_text(event), _LEVELS.get(str(event["level"]), "dim"))
+        _line(line_text(event, with_role=with_role), _LEVELS.get(str(event["level"]), "dim"))
         for event in figures.lines[:room]
     ]
 
 
-def line_text(event: Mapping[str, Any]) -> str:
-    """A log line: time, node, level, text and fields."""
+def line_text(event: Mapping[str, Any], *, with_role: bool = True) -> str:
+    """A log line: time, node, its term and role at that time, level, text and fields."""
     fields = "".join(f" {key}={_field(value)}" for key, value in event["fields"].items())
     more = f" ({event['more']} more like this)" if "more" in event else ""
-    where = f"{clock_text(event['t_us'])}  node {event['node']} {event['level']:<7}"
+    where = f"{clock_text(event['t_us'])}  node {event['node']}"
+    if with_role and "role" in event:  # not from an older version
+        where += f" term {event['term']} {event['role']:<8}"
+    where += f" {event['level']:<7}"
     return f"{where} {event['text']}{fields}{more}"
 
 

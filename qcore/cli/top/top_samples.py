@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from qcore.cli.cluster.node_metrics import Metrics, is_denied
+from qcore.cli.cluster.node_metrics import Metrics
 from qcore.cli.next_steps import add_next_step, error_text
 from qcore.errors import QcoreError, TransportError
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: The response to `GetActivity`.
 Activity = Mapping[str, Any]
 
-#: How many events are kept of each node.
+#: How many log lines, and how many changes, are kept of each node.
 _KEPT: Final = 200
 #: A member that is silent for longer than this, by the leader's clock, is down, ms.
 SILENT_MS: Final = 1500
@@ -25,11 +25,16 @@ SILENT_MS: Final = 1500
 
 @dataclass(slots=True)
 class Rates:
-    """What the nodes did between two answers, in a second; times in ms, None if there was nothing to measure."""
+    """What the nodes did between two answers, in a second; times in ms, None if there was nothing to measure.
+
+    `committed` is how many entries the member that committed the most did, and `applied` those of the slowest.
+    """
 
     reads: float = 0.0
     writes: float = 0.0
     failed: float = 0.0
+    committed: float | None = None
+    applied: float | None = None
     read_p50: float | None = None
     read_p99: float | None = None
     write_p50: float | None = None
@@ -44,18 +49,22 @@ class NodeAnswers:
 
     Attributes:
         address: where it is asked.
+        node: its id; None before its first answer.
         metrics: its newest metrics object; None if it did not answer this time.
         activity: the same for `GetActivity`; also None for a node of an older version.
         before: the `GetActivity` before, for rates.
-        events: its newest events, oldest first.
+        entries: how many entries it committed and applied in a second; None before its second answer.
+        events: its newest events, oldest first. They stay when it does not answer any more.
         problem: why there is no answer.
         error: the same as an error.
     """
 
     address: str
+    node: int | None = None
     metrics: Metrics | None = None
     activity: Activity | None = None
     before: Activity | None = None
+    entries: tuple[float, float] | None = None
     events: list[Mapping[str, Any]] = field(default_factory=list)
     problem: str = ""
     error: QcoreError | None = None
@@ -84,7 +93,11 @@ class MemberRow:
 
 @dataclass(slots=True)
 class ClusterFigures:
-    """What one screen shows."""
+    """What one screen shows.
+
+    `leader_says` is the node that names the leader, if the leader itself does not answer. `older` are the nodes of a
+    version that has no `GetActivity`.
+    """
 
     cluster_id: str | None
     leader: int | None
@@ -95,6 +108,8 @@ class ClusterFigures:
     changes: list[Mapping[str, Any]]
     lines: list[Mapping[str, Any]]
     lines_hidden: bool
+    leader_says: int | None = None
+    older: list[int] = field(default_factory=list)
 
 
 class ClusterSampler:
@@ -108,6 +123,7 @@ class ClusterSampler:
     def __init__(self, client: Client, endpoints: Iterable[str]) -> None:
         self._client = client
         self._nodes = {address: NodeAnswers(address) for address in endpoints}
+        self._newest: Metrics | None = None
         #: By address: what waits for an answer.
         self._asking: dict[str, asyncio.Task[None]] = {}
 
@@ -158,7 +174,7 @@ class ClusterSampler:
                 self._client.get_metrics(node.address), self._activity(node.address, after)
             )
         except QcoreError as error:
-            node.metrics, node.before, node.activity = None, events, None
+            node.metrics, node.before, node.activity, node.entries = None, events, None, None
             node.error = add_next_step(error)
             node.problem = error_text(error)
             return
@@ -166,8 +182,10 @@ class ClusterSampler:
             # The node was started again: its numbers begin again, and its counters, too.
             activity, events = await self._activity(node.address, 0), None
         if activity is not None:
-            node.events = [*node.events, *activity["events"]][-_KEPT:]
-        node.metrics, node.before, node.activity = dict(metrics), events, activity
+            node.events = newest_events([*node.events, *activity["events"]])
+        node.entries = _entry_rates(node.metrics, metrics)
+        node.node, node.metrics = metrics["id"], dict(metrics)
+        node.before, node.activity = events, activity
         node.error, node.problem = None, ""
 
     async def _activity(self, address: str, after: int) -> Activity | None:
@@ -177,15 +195,18 @@ class ClusterSampler:
                 "response"
             ]
         except QcoreError as error:
-            if isinstance(error, TransportError) or is_denied(error):
+            if "unknown message type" not in str(error):
                 raise
             return None  # a node of an older version
         return response
 
     def _best(self) -> Metrics | None:
-        """The metrics of the node that knows the newest configuration."""
+        """The metrics of the node that knows the newest configuration; while none answers, the ones before."""
         found = [each.metrics for each in self._nodes.values() if each.metrics is not None]
-        return max(found, key=lambda each: each["qcore"]["membership_index"], default=None)
+        self._newest = max(
+            found, key=lambda each: each["qcore"]["membership_index"], default=self._newest
+        )
+        return self._newest
 
     def figures(self) -> ClusterFigures:
         """What the nodes have answered, put together."""
@@ -196,24 +217,33 @@ class ClusterSampler:
                 by_id.setdefault(each.metrics["id"], each)
         leaders = [each for each in by_id.values() if _role(each) == "leader"]
         head = max(leaders, key=lambda each: _metrics(each)["current_term"], default=None)
+        witness = None if head is not None else _witness(by_id.values())
+        known = witness if head is None else _metrics(head)
+        rates = rates_of([each for each in by_id.values() if each.activity and each.before])
+        entries = [each.entries for each in by_id.values() if each.entries is not None]
+        if entries:
+            rates.committed = max(committed for committed, _ in entries)
+            rates.applied = min(applied for _, applied in entries)
         addresses = _addresses(best)
         ids = sorted({*addresses, *by_id})
         by_address = {each.address: each for each in self._nodes.values()}
         return ClusterFigures(
             cluster_id=None if best is None else best["qcore"]["cluster_id"],
-            leader=None if head is None else _metrics(head)["id"],
-            term=None if head is None else _metrics(head)["current_term"],
+            leader=None if known is None else known["current_leader"],
+            term=None if known is None else known["current_term"],
             members=[
                 _row(node, addresses.get(node, ""), by_id.get(node), head, by_address)
                 for node in ids
             ],
-            rates=rates_of([each for each in by_id.values() if each.activity and each.before]),
-            leaders=_leaders(by_id),
-            changes=_changes(by_id),
-            lines=_events(by_id, "line"),
+            rates=rates,
+            leaders=_leaders(self._nodes.values()),
+            changes=_changes(self._nodes.values()),
+            lines=_events(self._nodes.values(), "line"),
             lines_hidden=any(
                 each.activity["lines_hidden"] for each in by_id.values() if each.activity
             ),
+            leader_says=witness["id"] if witness else None,
+            older=[node for node, each in by_id.items() if each.activity is None],
         )
 
 
@@ -224,6 +254,26 @@ def _metrics(node: NodeAnswers) -> Metrics:
 
 def _role(node: NodeAnswers) -> str:
     return str(_metrics(node)["qcore"]["role"])
+
+
+def _witness(nodes: Iterable[NodeAnswers]) -> Metrics | None:
+    """The metrics of the node that knows the newest leader; None if none knows one."""
+    found = [_metrics(each) for each in nodes if _metrics(each)["current_leader"] is not None]
+    return max(found, key=lambda each: each["current_term"], default=None)
+
+
+def _entry_rates(before: Metrics | None, now: Metrics) -> tuple[float, float] | None:
+    """The entries that a node committed and applied in a second; None if it was started in between."""
+    if before is None:
+        return None
+    was, extra = before["qcore"], now["qcore"]
+    seconds = extra["uptime_seconds"] - was["uptime_seconds"]
+    if seconds <= 0:
+        return None
+    committed, applied = (
+        (extra[name] - was[name]) / seconds for name in ("commit_index", "applied_index")
+    )
+    return committed, applied
 
 
 def _addresses(best: Metrics | None) -> dict[int, str]:
@@ -388,27 +438,36 @@ def bucket_percentile_ms(
 # -- events ------------------------------------------------------------------------------------------
 
 
-def _events(by_id: Mapping[int, NodeAnswers], kind: str) -> list[Mapping[str, Any]]:
+def newest_events(events: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Those that are kept. Lines do not displace changes."""
+    lines = [event for event in events if event["kind"] == "line"]
+    changes = [event for event in events if event["kind"] != "line"]
+    return [*changes[-_KEPT:], *lines[-_KEPT:]]
+
+
+def _events(nodes: Iterable[NodeAnswers], kind: str) -> list[Mapping[str, Any]]:
     """The events of this kind of all nodes, each with its node, newest first."""
+    # A node that is asked at two addresses counts once.
+    by_id = {each.node: each.events for each in nodes if each.node is not None}
     found = [
         {"node": node, **event}
-        for node, each in by_id.items()
-        for event in each.events
+        for node, events in by_id.items()
+        for event in events
         if event["kind"] == kind
     ]
     return sorted(found, key=lambda event: (event["t_us"], event["node"]), reverse=True)
 
 
-def _leaders(by_id: Mapping[int, NodeAnswers]) -> list[Mapping[str, Any]]:
+def _leaders(nodes: Iterable[NodeAnswers]) -> list[Mapping[str, Any]]:
     """The leader of each term, by the node that knew it first; newest term first."""
     first: dict[int, Mapping[str, Any]] = {}
-    for event in _events(by_id, "leader"):
+    for event in _events(nodes, "leader"):
         if event["leader"] is not None:
             first[event["term"]] = event
     return [first[term] for term in sorted(first, reverse=True)]
 
 
-def _changes(by_id: Mapping[int, NodeAnswers]) -> list[Mapping[str, Any]]:
+def _changes(nodes: Iterable[NodeAnswers]) -> list[Mapping[str, Any]]:
     """The configurations, by the node that used each first; newest first."""
-    first = {event["index"]: event for event in _events(by_id, "members")}
+    first = {event["index"]: event for event in _events(nodes, "members")}
     return [first[index] for index in sorted(first, reverse=True)]

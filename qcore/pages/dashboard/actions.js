@@ -18,11 +18,20 @@ function askVisitor(question, yes, value) {
   find("dialog-text").textContent = question;
   find("dialog-yes").textContent = yes;
   find("dialog-field").hidden = value === undefined;
-  find("dialog-input").value = value ?? "";
+  const input = find("dialog-input");
+  input.value = value ?? "";
+  input.rows = Math.min(8, input.value.split("\n").length);
+  input.onkeydown = (event) => {
+    if (event.key !== "Enter" || event.shiftKey) return;
+    event.preventDefault();
+    find("dialog-yes").click();
+  };
+  find("dialog-no").onclick = () => dialog.close("no");
+  showError("");
   dialog.returnValue = "no";
   dialog.showModal();
   return new Promise((answer) => {
-    dialog.onclose = () => answer(dialog.returnValue === "yes" ? find("dialog-input").value : null);
+    dialog.onclose = () => answer(dialog.returnValue === "yes" ? input.value : null);
   });
 }
 
@@ -39,7 +48,6 @@ async function transfer(id) {
   const link = [...cluster.members.values()].find(({ metrics, link }) => link?.isReady && metrics?.state === "Leader")?.link ?? anyLink();
   if (!link) throw new NodeError("no node answers", {});
   await link.ask("TransferLeader", { to: id });
-  showError("");
 }
 
 /** What an entity tree calls to change a value; null if the visitor may not write. */
@@ -54,7 +62,6 @@ async function setValue(node, field, kind, text) {
   if (!link) throw new NodeError("no node answers", {});
   const write = { entity_id: node.id, field_type: field, value: typedValue(kind, typed), push_condition: "Always", adjust_behavior: "Set", write_time: null, writer_id: null };
   await link.ask("StorePerform", { requests: [{ Write: write }] });
-  showError("");
 }
 
 export function showError(text) {

@@ -94,6 +94,9 @@ function showChanges() {
   showList("changes", items, "No change since the nodes were started.");
 }
 
+/** The term and role of the node when it wrote the line; empty from an older version. */
+const whereOf = ({ term, role }) => term === undefined ? "" : `term ${term} ${role}`;
+
 function lineText({ text, fields, more }) {
   const shown = Object.entries(fields).map(([key, value]) => `${key}=${Number.isInteger(value) || typeof value !== "number" ? value : value.toFixed(3)}`);
   if (more) shown.push(`(${more} more like this)`);
@@ -108,9 +111,9 @@ export function showLines() {
     const line = lines[index];
     line.shown ??= lineText(line);
     if (LEVELS.indexOf(line.level) < least && LEVELS.includes(line.level)) continue;
-    if (search && !`node ${line.node} ${line.shown}`.toLowerCase().includes(search)) continue;
+    if (search && !`node ${line.node} ${whereOf(line)} ${line.shown}`.toLowerCase().includes(search)) continue;
     line.item ??= make("li", { className: `level-${LEVELS.includes(line.level) ? line.level : "error"}` },
-      timeOf(line.t_us), make("span", { className: "node", textContent: `node ${line.node}` }),
+      timeOf(line.t_us), make("span", { className: "node", textContent: [`node ${line.node}`, whereOf(line)].filter(Boolean).join(" · ") }),
       make("span", { className: "level", textContent: line.level }), make("span", { textContent: line.shown }));
     found.push(line.item);
   }

@@ -42,8 +42,11 @@ export function percentile(histograms, share) {
   return first.bounds.at(-1);
 }
 
-/** One sample: the sums over the members. `followers` is what the leader knows of the others. */
-export function sampleOf(rates, followers) {
+/**
+ * One sample: the sums over the members. `followers` is what the leader knows of the others, and `entries` how many
+ * entries each member committed and applied in a second.
+ */
+export function sampleOf(rates, followers, entries) {
   const sum = (of) => rates.length ? rates.reduce((total, rate) => total + of(rate) / rate.seconds, 0) : null;
   const ms = (name, share) => {
     const seconds = percentile(rates.map((rate) => rate[name]), share);
@@ -56,15 +59,19 @@ export function sampleOf(rates, followers) {
     failed: sum(({ read, write }) => read.refused + read.unknown + write.refused + write.unknown),
     write50: ms("writeTimes", 0.5), write99: ms("writeTimes", 0.99), read99: ms("readTimes", 0.99),
     commit50: ms("commitTimes", 0.5), commit99: ms("commitTimes", 0.99),
+    committed: entries.length ? Math.max(...entries.map(({ committed }) => committed)) : null,
+    applied: entries.length ? Math.min(...entries.map(({ applied }) => applied)) : null,
     lagMs: lags.length ? Math.max(...lags) : null,
   };
 }
 
 const CHARTS = [
   ["Requests per second", "", [["reads", "reads"], ["writes", "writes"], ["failed", "refused or unknown"]]],
-  ["Time of a request, ms", "ms", [["write50", "writes, half"], ["write99", "writes, 99 %"], ["read99", "reads, 99 %"]]],
-  ["Time until writes are on disk, ms", "ms", [["commit50", "half"], ["commit99", "99 %"]]],
+  ["Log entries per second", "", [["committed", "committed"], ["applied", "applied by the slowest member"]]],
+  ["Time of a request, ms", "ms", [["write50", "writes, median"], ["write99", "writes, p99"], ["read99", "reads, p99"]]],
+  ["Time until log writes are on disk, ms", "ms", [["commit50", "median"], ["commit99", "p99"]]],
   ["Slowest follower is behind, ms", "ms", [["lagMs", "lag"]]],
+  ["Queues", "", [["events", "events"], ["requests", "requests in progress"], ["diskWrites", "writes to disk"]]],
 ];
 
 export class Charts {

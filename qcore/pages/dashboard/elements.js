@@ -31,13 +31,18 @@ export function durationText(seconds) {
   return `${Math.floor(seconds / 86400)} d ${Math.floor(seconds % 86400 / 3600)} h`;
 }
 
-/** A number for people: three digits that matter. */
+/** A number for people: three digits that matter, without zeros at the end. */
 export function numberText(value) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
   if (value >= 10_000) return Math.round(value).toLocaleString("en");
-  if (value >= 100) return String(Math.round(value));
-  if (value >= 10) return value.toFixed(1);
-  return value === 0 ? "0" : value >= 1 ? value.toFixed(2) : value.toFixed(3);
+  const digits = value >= 100 ? 0 : value >= 10 ? 1 : value >= 1 ? 2 : 3;
+  return String(Number(value.toFixed(digits)));
+}
+
+/** The day and time of a moment, in the zone of the visitor. */
+export function dayText(date) {
+  const two = (number) => String(number).padStart(2, "0");
+  return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())} ${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
 }
 
 /** The time of day of an event, in the zone of the visitor; with the day if it is another one. */

@@ -1,7 +1,7 @@
 /** The entities as a tree, with values that stay up to date through watches. */
 
 import { find, make } from "../shared/dom.js";
-import { place, sleep } from "./elements.js";
+import { dayText, place, sleep } from "./elements.js";
 import { NodeError } from "./link.js";
 
 const PAGE_ITEMS = 100; // children that are shown before "Show more"
@@ -274,12 +274,12 @@ export class EntityTree {
     const names = problem ? [] : this.byRank(node.id.typ).filter((name) => !STRUCTURE.includes(name));
     find("values").tBodies[0].replaceChildren(...names.map((name) => {
       const value = node.values[name];
-      const text = this.textOf(value, node.id.typ, name).slice(0, 20_000);
+      const text = this.textOf(value, node.id.typ, name);
       const kind = this.kindOf(node.id.typ, name);
-      const row = make("tr", {}, make("td", { textContent: name }), make("td", {}, make("div", { textContent: text })));
-      if (this.edit && kind in EDITABLE && value) {
-        row.append(make("td", {}, make("button", { textContent: "Set", ariaLabel: `Set ${name}`, onclick: () => this.edit(node, name, kind, text) })));
-      }
+      const row = make("tr", {}, make("td", { textContent: name }), make("td", {}, make("div", { textContent: text.slice(0, 20_000) })));
+      const canSet = kind in EDITABLE && value;
+      const button = canSet ? make("button", { textContent: "Set", ariaLabel: `Set ${name}`, onclick: () => this.edit(node, name, kind, text) }) : null;
+      if (this.edit) row.append(make("td", {}, button));
       if (flashing?.has(name)) flash(row);
       return row;
     }));
@@ -327,7 +327,7 @@ function parseBool(text) {
 
 function dateText({ secs_since_epoch: seconds, nanos_since_epoch: nanos }) {
   const date = new Date(Number(seconds) * 1000 + nanos / 1e6);
-  return Number.isNaN(date.getTime()) ? `${seconds} s` : date.toLocaleString();
+  return Number.isNaN(date.getTime()) ? `${seconds} s` : dayText(date);
 }
 
 function flash(element) {

@@ -3,6 +3,9 @@
 import { sleep } from "./elements.js";
 
 const RESPONSE_MS = 4_000, CONNECT_MS = 4_000;
+const NO_CONNECTION = location.protocol === "https:"
+  ? "no connection from this browser; open its address to see whether the browser accepts its certificate"
+  : "no connection from this browser";
 const FIRST_PAUSE_MS = 400, LONGEST_PAUSE_MS = 5_000;
 
 /** An error that a node, or the lack of a node, gave as the answer to a request. */
@@ -34,25 +37,35 @@ export class NodeLink {
     this.lastId = 0;
     this.pauseMs = FIRST_PAUSE_MS;
     this.ended = false;
+    this.hasOpened = false;
     this.isReady = false;
     this.why = "connecting";
     if (this.url) this.open();
     else this.why = "its address cannot be dialled";
   }
 
-  open() {
+  /**
+   * Open the connection. Over TLS, the first one comes after a request for a page: a browser opens no WebSocket
+   * connection to a node that asks for a certificate of clients (--tls-ca) before a request has settled which one it is.
+   */
+  async open() {
+    if (location.protocol === "https:" && !this.hasOpened) await askForPage(this.address);
+    if (!this.ended) this.openSocket();
+  }
+
+  openSocket() {
     const socket = this.socket = new WebSocket(this.url);
     const overdue = setTimeout(() => socket.close(), CONNECT_MS);
     let opened = false;
     socket.onopen = () => {
       clearTimeout(overdue);
-      opened = true;
+      opened = this.hasOpened = true;
       this.begin(socket);
     };
     socket.onmessage = (event) => { if (socket === this.socket) this.receive(event.data); };
     socket.onclose = (event) => {
       clearTimeout(overdue);
-      const why = opened ? `the connection ended (${[event.code, event.reason].filter(Boolean).join(", ")})` : "no connection from this browser";
+      const why = opened ? `the connection ended (${[event.code, event.reason].filter(Boolean).join(", ")})` : NO_CONNECTION;
       if (socket === this.socket && !this.ended) this.closed(why);
     };
   }
@@ -150,6 +163,12 @@ export class NodeLink {
   unwatch(token) {
     if (this.tokens.delete(token)) this.ask("StoreUnregisterNotification", { token }).catch(() => {});
   }
+}
+
+/** What it answers does not matter, nor whether it does. */
+async function askForPage(address) {
+  const options = { mode: "no-cors", cache: "no-store", credentials: "include", signal: AbortSignal.timeout(CONNECT_MS) };
+  await fetch(`https://${address}/livez`, options).catch(() => {});
 }
 
 /** JSON with all digits: integers that a JavaScript number cannot hold become BigInt. */

@@ -1,6 +1,7 @@
 /** Who the visitor is. The password is sent once, and the token stays in the memory of this page. */
 
 import { find } from "../shared/dom.js";
+import { capital } from "../shared/format.js";
 import { cluster } from "./members.js";
 import { forgetLines } from "./activity.js";
 import { NodeError } from "./link.js";
@@ -12,7 +13,7 @@ export function askToLogIn(error) {
   if (visitor.isAsked) return;
   visitor.isAsked = true;
   const isKnown = cluster.token !== null;
-  find("login-why").textContent = isKnown ? `The node answers: ${error.message}` : "This cluster has users.";
+  find("login-why").textContent = isKnown ? `The node answers: ${error.message}.` : "This cluster has users.";
   find("login-plain").hidden = location.protocol === "https:" || isLoopback(location.hostname);
   find("login").hidden = false;
   find("main").hidden = true;
@@ -22,10 +23,11 @@ export function askToLogIn(error) {
 const isLoopback = (host) => host === "localhost" || host === "[::1]" || /^127\.\d+\.\d+\.\d+$/.test(host);
 
 async function logIn(link) {
-  const user = find("login-user").value;
-  const password = find("login-password").value;
-  find("login-password").value = "";
-  const { token } = (await link.ask("Authenticate", { user, password })).response.Ok;
+  const [name, password, given] = ["user", "password", "token"].map((field) => find(`login-${field}`).value);
+  find("login-password").value = find("login-token").value = "";
+  if (!given && !(name && password)) throw new NodeError("give a user and its password, or a token", {});
+  const proof = given ? { token: given.trim() } : { user: name, password };
+  const { user, token } = (await link.ask("Authenticate", proof)).response.Ok;
   cluster.token = token;
   visitor.user = user;
   await useToken();
@@ -56,7 +58,7 @@ export function prepareLogin(anyLink) {
       await logIn(link);
     } catch (error) {
       if (!(error instanceof NodeError)) throw error;
-      find("login-error").textContent = error.message;
+      find("login-error").textContent = capital(error.message);
     }
   };
 }

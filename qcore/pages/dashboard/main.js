@@ -1,8 +1,9 @@
 /** The start, and what is done every second. */
 
 import { find, setText } from "../shared/dom.js";
+import { listed } from "../shared/format.js";
 import { sleep } from "./elements.js";
-import { addLink, anyLink, cluster, freshMembers, leader, showMembers } from "./members.js";
+import { addLink, anyLink, cluster, freshMembers, leader, showMembers, witnessOf } from "./members.js";
 import { Charts, sampleOf } from "./charts.js";
 import { noteActivity, showLines } from "./activity.js";
 import { EntityTree } from "./entities.js";
@@ -27,11 +28,10 @@ function showState() {
     text = `No node answers (${cluster.home.why || "waiting"}).`;
   } else if (!cluster.id) {
     kind = "wait";
-    text = "This node belongs to no cluster yet: run qcore cluster init.";
+    text = "This node belongs to no cluster yet. Begin one (qcore cluster init), or add the node to one (qcore member add).";
   } else {
     if (!head) kind = "wait";
-    const leads = head ? `Node ${head.id} leads term ${head.metrics.current_term}` : "No leader answers";
-    text = `${leads}. ${fresh.length} of ${members.length} members answer.`;
+    text = `${leadsText(head)}. ${fresh.length} of ${members.length} members answer.`;
   }
   state.className = visitor.isAsked ? "wait" : kind;
   setText(state, visitor.isAsked ? "Not logged in." : text);
@@ -42,22 +42,60 @@ function showState() {
   showVisitor();
 }
 
+/** Who leads, as the leader says, or else as another member says. */
+function leadsText(head) {
+  if (head) return `Node ${head.id} leads term ${head.metrics.current_term}`;
+  const witness = witnessOf();
+  if (!witness) return "No member knows a leader";
+  return `Node ${witness.metrics.current_leader} leads term ${witness.metrics.current_term}, says node ${witness.id}. The leader does not answer here`;
+}
+
+/** Say what an older node does not report. */
+function showOlder() {
+  const older = freshMembers().filter(({ activity }) => activity === null);
+  find("older").hidden = !older.length;
+  const names = listed(older.map(({ id, metrics }) => `${id} (version ${metrics.qcore.version ?? "unknown"})`));
+  setText(find("older"), `The older version of node ${names} does not report requests, times, leaders, membership changes, log lines, memory and disk space.`);
+}
+
+/** The state machine, and the versions of the nodes: more than one during an upgrade. */
+function showAbout() {
+  const metrics = freshMembers().map((member) => member.metrics);
+  const machine = metrics.map(({ qcore }) => qcore.machine?.name).find(Boolean);
+  const versions = [...new Set(metrics.map(({ qcore }) => qcore.version ?? "of unknown version"))].sort();
+  if (versions.length) setText(find("about"), `qcore ${listed(versions)}${machine ? ` · state machine ${machine}` : ""}`);
+}
+
 function showAll() {
   showState();
-  if (!visitor.isAsked) showMembers(actionsOf);
+  if (visitor.isAsked) return;
+  showMembers(actionsOf);
+  showOlder();
+  showAbout();
 }
 
 function addSample() {
   const fresh = freshMembers();
   if (!fresh.length || document.hidden) return;
   const rates = fresh.map(({ rate }) => rate).filter(Boolean);
-  charts.add(sampleOf(rates, leader()?.activity?.counters.followers));
+  const entries = fresh.map((member) => member.entries).filter(Boolean);
+  const queues = fresh.map(({ metrics }) => metrics.qcore.queues).filter(Boolean);
+  const waiting = (name) => queues.length ? queues.reduce((sum, queue) => sum + queue[name], 0) : null;
+  charts.add({
+    ...sampleOf(rates, leader()?.activity?.counters.followers, entries),
+    events: waiting("inbox"), requests: waiting("requests"), diskWrites: waiting("writes"),
+  });
 }
 
 /** Keep one tree of entities, over any connection that is open. */
 async function keepTree() {
-  const hasEntities = freshMembers().some(({ metrics }) => metrics.qcore.machine?.name === ENTITY_STORE);
-  find("entities").hidden = !hasEntities;
+  const fresh = freshMembers();
+  if (!fresh.length) return;
+  const hasEntities = fresh.some(({ metrics }) => metrics.qcore.machine?.name === ENTITY_STORE);
+  find("entities").hidden = false;
+  find("entity-columns").hidden = !hasEntities;
+  find("no-entities").hidden = hasEntities;
+  setText(find("no-entities"), `The state machine of this cluster is ${fresh[0].metrics.qcore.machine?.name ?? "another one"}, which has no entities.`);
   const canEdit = editor() !== null;
   const isGood = tree.now && !tree.now.ended && tree.link.isReady && tree.socket === tree.link.socket && tree.canEdit === canEdit;
   if (isGood || tree.isBeginning || !hasEntities || visitor.isAsked) return;

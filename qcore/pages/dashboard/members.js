@@ -1,13 +1,16 @@
 /** The members: a link to each, what it says of itself, and what the leader says of it. */
 
 import { find, make, setText } from "../shared/dom.js";
+import { counted } from "../shared/format.js";
 import { bytesText, durationText, place, sleep } from "./elements.js";
-import { NodeError, NodeLink } from "./link.js";
+import { NodeError, NodeLink, socketUrl } from "./link.js";
 import { differences } from "./charts.js";
 
 const POLL_MS = 1_000, HIDDEN_POLL_MS = 5_000;
-/** An older answer of a node says nothing about now. */
-const FRESH_MS = 5_500;
+/** An older answer of a node says nothing about now; in a hidden tab, and just after, the page asks less often. */
+const FRESH_MS = 5_500, HIDDEN_FRESH_MS = 8_000;
+/** A member that has not answered for so long may be in trouble. */
+const LATE_MS = 2_500;
 /** A member that is silent for longer than this, by the leader's clock, is down. */
 const SILENT_MS = 1_500;
 
@@ -25,19 +28,38 @@ export const cluster = {
 
 function newMember(id) {
   const cells = Array.from({ length: 12 }, (_, column) => make("td", { className: column > 2 ? "number" : "" }));
-  const heading = make("th", { scope: "row" }, make("span"), make("span", { className: "faint" }));
+  const names = find("members").tHead.rows[0].cells;
+  cells.forEach((cell, column) => cell.setAttribute("data-name", names[column].textContent));
+  const heading = make("th", { scope: "row" }, make("span"), make("a", { className: "faint", target: "_blank", rel: "noreferrer" }));
   cells[0] = heading;
   cells[1].append(make("span", { className: "role" }));
   cells[2].append(make("span"), make("span", { className: "faint" }), make("span", { className: "actions" }));
-  return { id, address: "", link: null, metrics: null, activity: null, at: -Infinity, rate: null, row: make("tr", {}, ...cells), cells };
+  return { id, address: "", link: null, metrics: null, activity: null, at: -Infinity, rate: null, entries: null, row: make("tr", {}, ...cells), cells };
 }
 
-export const isFresh = (member) => Boolean(member.link?.isReady && performance.now() - member.at < FRESH_MS);
+let hiddenAt = -Infinity;
+
+/** Whether a member has answered just now. */
+export function isFresh(member) {
+  const now = performance.now();
+  if (document.hidden) hiddenAt = now;
+  const most = wasHidden(now) ? HIDDEN_FRESH_MS : FRESH_MS;
+  return Boolean(member.link?.isReady && now - member.at < most);
+}
+
+const wasHidden = (now) => now - hiddenAt < HIDDEN_FRESH_MS;
+
 export const freshMembers = () => [...cluster.members.values()].filter(isFresh);
 
 /** The member that leads, as it says itself; the one of the highest term, if an old leader does not know of its end. */
 export function leader() {
   return freshMembers().filter(({ metrics }) => metrics.state === "Leader")
+    .sort((a, b) => b.metrics.current_term - a.metrics.current_term)[0] ?? null;
+}
+
+/** The member that knows the newest leader, while this leader itself does not answer; null if none knows one. */
+export function witnessOf() {
+  return freshMembers().filter(({ metrics }) => metrics.current_leader !== null)
     .sort((a, b) => b.metrics.current_term - a.metrics.current_term)[0] ?? null;
 }
 
@@ -83,7 +105,7 @@ async function askActivity(link) {
     link.after = body.sequence;
     return body;
   } catch (error) {
-    if (["ConnectionLost", "Overdue", "Unauthenticated", "PermissionDenied"].includes(error.code)) throw error;
+    if (!/unknown message type/.test(error.message)) throw error;
     return null;
   }
 }
@@ -110,13 +132,21 @@ function answered(link, metrics, activity) {
     if (member.link === null) member.link = link;
     if (member.link === link) {
       if (activity && member.activity) member.rate = differences(member.activity, activity);
-      Object.assign(member, { metrics, activity, at: performance.now() });
+      const at = performance.now();
+      member.entries = member.metrics && entryRates(member.metrics.qcore, metrics.qcore, (at - member.at) / 1000);
+      Object.assign(member, { metrics, activity, at });
       if (link === cluster.home && !member.address) member.address = link.address;
     }
     if (activity) cluster.onActivity(metrics.id, activity);
     useMembership();
   }
   cluster.onChange();
+}
+
+/** The entries that a node committed and applied in a second; null if it was started between the two answers. */
+function entryRates(before, now, seconds) {
+  if (now.uptime_seconds < before.uptime_seconds || !(seconds > 0)) return null;
+  return { committed: (now.commit_index - before.commit_index) / seconds, applied: (now.applied_index - before.applied_index) / seconds };
 }
 
 /** The page has this node's link already: another one to its address in the configuration is of no use. */
@@ -156,22 +186,33 @@ function useMembership() {
 
 const ROLES = { leader: "leader", follower: "follower", pre_candidate: "asks for pre-votes", candidate: "candidate", learner: "learner" };
 
-function ownTexts(member, follower) {
+function ownTexts(member, follower, head) {
   const { metrics, activity } = member;
   const { qcore } = metrics;
   const measured = activity?.counters.process ?? {};
   return {
-    role: qcore.role, roleText: ROLES[qcore.role] ?? qcore.role,
+    role: qcore.role, roleText: qcore.cluster_id ? ROLES[qcore.role] ?? qcore.role : "–",
     numbers: [
       metrics.current_term, qcore.commit_index, qcore.applied_index, lagText(follower, qcore.role),
-      [qcore.queues.inbox, qcore.queues.requests, qcore.queues.writes].join(" / "),
-      bytesText(measured.disk_free_bytes), bytesText(measured.resident_bytes), qcore.connections.clients, durationText(qcore.uptime_seconds),
+      queuesText(qcore.queues), diskText(measured),
+      bytesText(measured.resident_bytes), qcore.connections?.clients ?? "–", durationText(qcore.uptime_seconds),
     ],
-    ...stateOf(metrics),
+    ...stateOf(member, head),
   };
 }
 
-function stateOf({ running_state, state, current_leader, qcore }) {
+const QUEUES = { inbox: "events", requests: "requests", writes: "writes" };
+
+function queuesText(queues) {
+  const found = Object.entries(QUEUES).filter(([name]) => queues?.[name]).map(([name, word]) => counted(queues[name], word.slice(0, -1)));
+  return found.length ? found.join("\n") : queues ? "0" : "–";
+}
+
+function diskText({ disk_free_bytes: free, data_dir_bytes: used }) {
+  return used === undefined ? bytesText(free) : `${bytesText(free)}\n${bytesText(used)} used`;
+}
+
+function stateOf({ at, metrics: { id, current_term, running_state, state, current_leader, qcore } }, head) {
   const problems = [];
   if (running_state.Err !== undefined) problems.push(`failed: ${running_state.Err}`);
   if (state === "Shutdown") problems.push("is stopping");
@@ -181,17 +222,21 @@ function stateOf({ running_state, state, current_leader, qcore }) {
   for (const [name, quota] of Object.entries(qcore.quotas ?? {})) if (quota.reached) problems.push(`the quota ${name} is used up`);
   if (!qcore.cluster_id) problems.push("belongs to no cluster yet");
   else if (current_leader === null) problems.push("knows no leader");
+  else if (current_leader === id && head && head.metrics.current_term > current_term) problems.push(`does not know of term ${head.metrics.current_term} yet`);
   const receiving = qcore.snapshot_transfers?.receiving;
-  const note = receiving ? `receives a snapshot: ${Math.floor(100 * receiving.offset / Math.max(1, receiving.total))} %` : "";
+  const now = performance.now();
+  const late = now - at > LATE_MS && !wasHidden(now) ? `no answer for ${durationText((now - at) / 1000)}` : "";
+  const note = receiving ? `receives a snapshot: ${Math.floor(100 * receiving.offset / Math.max(1, receiving.total))} %` : late;
   return problems.length ? { stateText: problems.join("; "), stateClass: "bad", note } : { stateText: "up", stateClass: "good", note };
 }
 
 /** The row of a member that this browser cannot ask, as the leader sees it. */
 function otherTexts(member, follower, head) {
-  const isLearner = head?.metrics.qcore.learners.includes(member.id);
+  const witness = head ?? witnessOf();
+  const role = witness?.metrics.current_leader === member.id ? "leader" : witness?.metrics.qcore.learners?.includes(member.id) ? "learner" : "unknown";
   const nothing = ["–", follower?.match ?? "–", "–", lagText(follower, ""), "–", "–", "–", "–", "–"];
   const why = member.link?.why || "it does not answer";
-  const refusal = head?.metrics.qcore.peer_refusals[member.id];
+  const refusal = head?.metrics.qcore.peer_refusals?.[member.id];
   let stateText = "not reachable", stateClass = "bad", note = why;
   if (head && follower?.silent_ms > SILENT_MS) {
     stateText = "down";
@@ -201,7 +246,16 @@ function otherTexts(member, follower, head) {
     stateClass = "";
     note = `${why}; as node ${head.id} sees it, it follows`;
   } else if (refusal) note = refusal;
-  return { role: isLearner ? "learner" : "unknown", roleText: isLearner ? "learner" : "unknown", numbers: nothing, stateText, stateClass, note };
+  else if (role === "leader") note = `${why}; node ${witness.id} follows it`;
+  return { role, roleText: role, numbers: nothing, stateText, stateClass, note };
+}
+
+/** The address of a member, as a link to its own dashboard. */
+function showAddress(anchor, address) {
+  setText(anchor, address);
+  const url = socketUrl(address)?.replace(/^ws/, "http");
+  if (url && anchor.getAttribute("href") !== url) anchor.href = url;
+  else if (!url) anchor.removeAttribute("href");
 }
 
 function lagText(follower, role) {
@@ -227,10 +281,10 @@ export function showMembers(actionsOf) {
   const members = [...cluster.members.values()].sort((a, b) => a.id - b.id);
   for (const member of members) {
     const follower = followerOf(member.id, head);
-    const texts = isFresh(member) ? ownTexts(member, follower) : otherTexts(member, follower, head);
+    const texts = isFresh(member) ? ownTexts(member, follower, head) : otherTexts(member, follower, head);
     const [heading, role, state] = member.cells;
     setText(heading.children[0], `Node ${member.id}`);
-    setText(heading.children[1], member.address);
+    showAddress(heading.children[1], member.address);
     role.firstChild.className = `role ${texts.role}`;
     setText(role.firstChild, texts.roleText);
     texts.numbers.forEach((text, column) => setText(member.cells[column + 3], String(text)));

@@ -44,10 +44,12 @@ export function button(text, label, act, properties = {}) {
   return made;
 }
 
-/** Give a canvas the pixels of its size on the screen. Returns its context, cleared, in CSS pixels. */
-export function pen(canvas) {
+/**
+ * Give a canvas the pixels of its size on the screen. Returns its context, cleared, in CSS pixels. A caller that knows
+ * the size gives it: to measure it in each frame would be slow.
+ */
+export function pen(canvas, width = canvas.clientWidth, height = canvas.clientHeight) {
   const scale = window.devicePixelRatio || 1;
-  const width = canvas.clientWidth, height = canvas.clientHeight;
   if (canvas.width !== Math.round(width * scale) || canvas.height !== Math.round(height * scale)) {
     canvas.width = Math.round(width * scale);
     canvas.height = Math.round(height * scale);
@@ -72,11 +74,22 @@ export function colours() {
   return known;
 }
 
+const hatches = new Map();
+
 /** Read the colours again: the theme changed. */
-export function forgetColours() { known = null; }
+export function forgetColours() {
+  known = null;
+  hatches.clear();
+}
 
 /** A pattern of slanted lines, so that an area does not depend on its colour. */
 export function hatch(context, colour, gap = 6) {
+  const key = `${colour} ${gap}`;
+  if (!hatches.has(key)) hatches.set(key, drawnHatch(context, colour, gap));
+  return hatches.get(key);
+}
+
+function drawnHatch(context, colour, gap) {
   const tile = document.createElement("canvas");
   tile.width = tile.height = gap;
   const draw = tile.getContext("2d");
@@ -91,16 +104,55 @@ export function hatch(context, colour, gap = 6) {
   return context.createPattern(tile, "repeat");
 }
 
+const MOST_WIDTHS = 20_000, NARROWEST = 14;
+const widths = new Map();
+
+/** How wide a text is. The canvas measures each text only once. */
+function widthOf(context, text) {
+  const key = `${context.font} ${text}`;
+  let width = widths.get(key);
+  if (width === undefined) {
+    if (widths.size >= MOST_WIDTHS) widths.clear();
+    width = context.measureText(text).width;
+    widths.set(key, width);
+  }
+  return width;
+}
+
+/** Let a box that scrolls fade at its lower edge while there is more below. */
+export function fadeEnd(element) {
+  const update = () => element.classList.toggle("more-below", element.scrollHeight - element.clientHeight - element.scrollTop > 3);
+  element.addEventListener("scroll", update);
+  new ResizeObserver(update).observe(element);
+  new MutationObserver(update).observe(element, { childList: true, subtree: true });
+  return element;
+}
+
 /** Cut a text so that it fits into a width; empty if not even a few letters fit. */
 export function fitted(context, text, width) {
-  if (context.measureText(text).width <= width) return text;
-  let low = 0, high = text.length;
-  while (low < high) {
-    const middle = (low + high + 1) >> 1;
-    if (context.measureText(`${text.slice(0, middle)}…`).width <= width) low = middle;
-    else high = middle - 1;
+  const whole = widthOf(context, text);
+  if (whole <= width) return text;
+  if (width < NARROWEST) return "";
+  let letters = Math.floor(text.length * width / whole);
+  while (letters >= 3 && widthOf(context, `${text.slice(0, letters)}…`) > width) letters -= 1;
+  return letters < 3 ? "" : `${text.slice(0, letters)}…`;
+}
+
+/** A line at the moment, over a picture. It moves without the picture being drawn again. `element` must have a position. */
+export class NowLine {
+  constructor(element, className = "") {
+    this.line = make("div", { className: `now-line ${className}`, hidden: true, "aria-hidden": "true" });
+    element.append(this.line);
   }
-  return low < 3 ? "" : `${text.slice(0, low)}…`;
+
+  /** Put it at `x` pixels; hide it if that is nothing. */
+  move(x) {
+    const place = x === null ? null : Math.round(x * 2) / 2;
+    if (place === this.place) return;
+    this.place = place;
+    this.line.hidden = place === null;
+    if (place !== null) this.line.style.transform = `translateX(${place - 1}px)`;
+  }
 }
 
 /** Give a text to save as a file. */

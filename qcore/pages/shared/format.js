@@ -4,7 +4,7 @@
 export function duration(us) {
   const size = Math.abs(us);
   if (size < 1000) return `${Math.round(us)} µs`;
-  if (size < 999_950) return `${digits(us / 1000)} ms`;
+  if (size < 999_500) return `${digits(us / 1000)} ms`;
   if (size < 120e6) return `${digits(us / 1e6)} s`;
   if (size < 7200e6) return `${Math.round(us / 60e6)} min`;
   return `${digits(us / 3600e6)} h`;
@@ -46,6 +46,9 @@ export function shown(value) {
 
 /** A text with a capital letter. */
 export const capital = (text) => text.slice(0, 1).toUpperCase() + text.slice(1);
+
+/** The end of a long number, such as the id of a real client's request, which is enough to distinguish it. */
+export const shortId = (id) => (String(id).length > 9 ? `…${String(id).slice(-6)}` : String(id));
 
 /** Cut a long text. */
 export const shortened = (text, most) => (text.length <= most ? text : `${text.slice(0, most - 1)}…`);

@@ -1,6 +1,6 @@
 // A list of any length that keeps only the rows on the screen in the page.
 
-import { make } from "./dom.js";
+import { make, setAll } from "./dom.js";
 
 const TALLEST = 8_000_000;  // browsers limit the height of an element
 const SPARE = 8;            // rows beyond both edges
@@ -13,31 +13,42 @@ const SPARE = 8;            // rows beyond both edges
  */
 export class LongList {
   constructor({ label, height, fill, choose }) {
-    Object.assign(this, { rowHeight: height, fill, choose, count: 0, chosen: -1, first: 0 });
+    Object.assign(this, { rowHeight: height, fill, choose, count: 0, chosen: -1, first: 0, height: 0, at: 0 });
     this.space = make("div", { className: "list-space", role: "presentation" });
     this.element = make("div", { className: "list", tabIndex: 0, role: "listbox", "aria-label": label }, this.space);
     this.rows = [];
-    this.element.addEventListener("scroll", () => this.draw());
+    this.element.addEventListener("scroll", () => {
+      this.at = this.element.scrollTop;
+      this.draw();
+    });
     this.element.addEventListener("keydown", (event) => this.key(event));
     this.element.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
-    new ResizeObserver(() => this.draw()).observe(this.element);
+    new ResizeObserver(() => {
+      this.height = this.element.clientHeight;
+      this.at = this.element.scrollTop;
+      this.draw();
+    }).observe(this.element);
   }
 
-  get visible() { return Math.max(1, Math.floor(this.element.clientHeight / this.rowHeight)); }
+  // The height and the scroll position are kept here: to ask the browser for them in each frame would be slow.
+
+  get visible() { return Math.max(1, Math.floor(this.height / this.rowHeight)); }
   get full() { return this.count * this.rowHeight; }
   get isScaled() { return this.full > TALLEST; }
+  get farthest() { return Math.max(1, Math.min(this.full, TALLEST) - this.height); }
 
   /** Show `count` rows; the content of all rows may differ from before. */
   show(count) {
     this.count = count;
     this.space.style.height = `${Math.min(this.full, TALLEST)}px`;
+    this.at = Math.min(this.at, this.farthest);
     this.draw(true);
   }
 
   /** Mark a row as chosen, and scroll to it if it is not on the screen. */
   select(place) {
     this.chosen = place;
-    if (place >= 0 && this.element.clientHeight) {
+    if (place >= 0 && this.height) {
       const top = this.top();
       if (place < top || place >= top + this.visible) this.scrollTo(place - Math.floor(this.visible / 2));
     }
@@ -46,17 +57,14 @@ export class LongList {
 
   /** The row at the upper edge. */
   top() {
-    const { scrollTop, scrollHeight, clientHeight } = this.element;
-    if (!this.isScaled) return scrollTop / this.rowHeight;
-    return scrollTop / Math.max(1, scrollHeight - clientHeight) * Math.max(0, this.count - this.visible);
+    if (!this.isScaled) return this.at / this.rowHeight;
+    return this.at / this.farthest * Math.max(0, this.count - this.visible);
   }
 
   scrollTo(place) {
     const target = Math.max(0, Math.min(place, this.count - this.visible));
-    const { scrollHeight, clientHeight } = this.element;
-    this.element.scrollTop = this.isScaled
-      ? target / Math.max(1, this.count - this.visible) * (scrollHeight - clientHeight)
-      : target * this.rowHeight;
+    this.at = this.isScaled ? target / Math.max(1, this.count - this.visible) * this.farthest : target * this.rowHeight;
+    this.element.scrollTop = this.at;
   }
 
   wheel(event) {
@@ -76,19 +84,13 @@ export class LongList {
   }
 
   draw(again = false) {
-    const height = this.element.clientHeight;
-    if (!height) return;
+    if (!this.height) return;
     const top = this.top();
     const first = Math.max(0, Math.floor(top) - SPARE);
-    const last = Math.min(this.count, Math.ceil(top + height / this.rowHeight) + SPARE);
+    const last = Math.min(this.count, Math.ceil(top + this.height / this.rowHeight) + SPARE);
     if (!again && first === this.first && this.rows.length >= last - first && !this.isScaled) return;
     this.first = first;
-    while (this.rows.length < last - first) {
-      const row = make("div", { className: "list-row", role: "option" });
-      row.addEventListener("click", () => this.choose(Number(row.dataset.place)));
-      this.rows.push(row);
-      this.space.append(row);
-    }
+    while (this.rows.length < last - first) this.rows.push(this.newRow());
     let active = "";
     this.rows.forEach((row, offset) => {
       const place = first + offset;
@@ -96,15 +98,21 @@ export class LongList {
       if (row.hidden) return;
       row.dataset.place = place;
       row.id = `${this.element.id || "list"}-row-${offset}`;
-      const y = this.isScaled ? this.element.scrollTop + (place - top) * this.rowHeight : place * this.rowHeight;
-      row.style.transform = `translateY(${y}px)`;
-      row.setAttribute("aria-selected", String(place === this.chosen));
-      row.setAttribute("aria-setsize", String(this.count));
-      row.setAttribute("aria-posinset", String(place + 1));
+      const y = this.isScaled ? this.at + (place - top) * this.rowHeight : place * this.rowHeight;
+      const transform = `translateY(${y}px)`;
+      if (row.moved !== transform) row.style.transform = row.moved = transform;
+      setAll(row, { "aria-selected": place === this.chosen, "aria-setsize": this.count, "aria-posinset": place + 1 });
       if (place === this.chosen) active = row.id;
       this.fill(row, place);
     });
-    if (active) this.element.setAttribute("aria-activedescendant", active);
+    if (active) setAll(this.element, { "aria-activedescendant": active });
     else this.element.removeAttribute("aria-activedescendant");
+  }
+
+  newRow() {
+    const row = make("div", { className: "list-row", role: "option" });
+    row.addEventListener("click", () => this.choose(Number(row.dataset.place)));
+    this.space.append(row);
+    return row;
   }
 }

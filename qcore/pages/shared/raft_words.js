@@ -119,10 +119,13 @@ const LOSSES = {
 export const lossReason = (why) => LOSSES[why] ?? (why || "for a reason that the trace does not hold");
 
 /** Why a node is down, in words. */
-export const downReason = (why) => ({ crash: "crashed", pause: "paused", stop: "stopped", "": "down" })[why] ?? why;
+export const downReason = (why) => ({ crash: "it crashed", pause: "it is paused", stopped: "it was stopped", silent: "its trace ends without a stop" })[why] ?? why;
 
-/** The name of a fault, without its place in the scenario: `timeline[0] partition` is a `partition`. */
-export const faultName = (name) => name.replace(/^[\w.]*\[\d+\]\s*/, "") || name;
+/** The name of a fault, without its place in the scenario: `timeline[0] disk_stall` is a `disk stall`. */
+export const faultName = (name) => (name.replace(/^.*\]\s+/, "") || name).replaceAll("_", " ");
+
+/** The notes of faults that hold settings -> these in words. The page fills it. */
+export const faultNotes = new Map();
 
 /** `node 3`, `nodes 1, 2 and 5`. */
 export const nodesText = (nodes) => `${nodes.length === 1 ? "node" : "nodes"} ${listed(nodes)}`;

@@ -1,7 +1,8 @@
 // The bar of controls: run and pause, steps, the moment, the speed, the window, the jumps.
 
 import { button, find, make, setText, shape } from "../shared/dom.js";
-import { counted, duration } from "../shared/format.js";
+import { counted } from "../shared/format.js";
+import { lastWhere } from "./payload.js";
 
 const ICONS = {
   start: "M3 3h2v10H3zM13 3v10L6 8z", end: "M11 3h2v10h-2zM3 3v10l7-5z", run: "M4 2.5v11l9-5.5z", pause: "M4 3h3v10H4zM9 3h3v10H9z",
@@ -31,11 +32,13 @@ export function initControls(view, actions) {
   const toggle = () => view.set({ running: !view.running });
   const runButton = iconButton("run", "Run (Space)", toggle, { id: "run", className: "icon main" });
   const reverse = iconButton("reverse", "Run backwards (r)", () => view.set({ direction: -view.direction }), { id: "reverse" });
-  const toEvent = (event) => view.goTo(event);
+  // Real nodes record before the cluster begins: the beginning is that of the cluster.
+  const toStart = () => (run.first < run.begin ? view.show(run.begin) : view.goTo(0));
+  const toEnd = () => view.goTo(run.head.events - 1);
   const time = make("input", { id: "time", className: "number", spellcheck: false, autocomplete: "off", "aria-label": "Moment, in seconds", title: "Moment, in seconds since the beginning. Type one and press Enter." });
   time.addEventListener("change", () => {
     const typed = Number(time.value.replace(/\s|s$/g, "").replace("−", "-"));
-    if (Number.isFinite(typed)) view.show(run.begin + typed * 1e6);
+    if (Number.isFinite(typed)) view.show(run.zero + typed * 1e6);
     time.blur();
   });
   time.addEventListener("keydown", (event) => { if (event.key === "Enter") time.blur(); });
@@ -48,11 +51,11 @@ export function initControls(view, actions) {
   });
   find("controls").append(
     make("div", { className: "group" },
-      iconButton("start", "To the beginning (Home)", () => toEvent(0), { id: "to-start" }),
+      iconButton("start", "To the beginning (Home)", toStart, { id: "to-start" }),
       iconButton("back", "Back one event (←)", () => view.step(-1), { id: "step-back" }),
       runButton,
       iconButton("forward", "On by one event (→)", () => view.step(1), { id: "step" }),
-      iconButton("end", "To the end (End)", () => toEvent(run.head.events - 1), { id: "to-end" }),
+      iconButton("end", "To the end (End)", toEnd, { id: "to-end" }),
       reverse),
     make("div", { className: "group" }, time),
     make("div", { className: "group speed" }, speed, speedText),
@@ -72,9 +75,9 @@ export function initControls(view, actions) {
       runButton.title = running ? "Pause (Space)" : "Run (Space)";
     }
     reverse.setAttribute("aria-pressed", String(direction < 0));
-    if (document.activeElement !== time) time.value = `${((view.t - run.begin) / 1e6).toFixed(6)} s`;
+    if (document.activeElement !== time) time.value = `${((view.t - run.zero) / 1e6).toFixed(6)} s`;
     speed.value = view.ratePlace;
-    const text = `1 s shows ${duration(view.rate * 1e6)}`;
+    const text = speedName(view.rate);
     speed.setAttribute("aria-valuetext", text);
     setText(speedText, text);
   });
@@ -85,8 +88,8 @@ export function initControls(view, actions) {
     { key: "ArrowLeft", shift: false, act: () => view.step(-1) },
     { key: "ArrowRight", shift: true, shown: "Shift ← / Shift →", text: "1 % of the window back or on", act: () => view.show(view.t + (view.to - view.from) / 100) },
     { key: "ArrowLeft", shift: true, act: () => view.show(view.t - (view.to - view.from) / 100) },
-    { key: "Home", shift: false, shown: "Home / End", text: "to the beginning or the end", act: () => toEvent(0) },
-    { key: "End", shift: false, act: () => toEvent(run.head.events - 1) },
+    { key: "Home", shift: false, shown: "Home / End", text: "to the beginning or the end", act: toStart },
+    { key: "End", shift: false, act: toEnd },
     { key: "+", shown: "+ / -", text: "zoom in or out", act: () => view.zoom(0.5) },
     { key: "=", shift: false, act: () => view.zoom(0.5) },
     { key: "-", shift: false, act: () => view.zoom(2) },
@@ -100,6 +103,12 @@ export function initControls(view, actions) {
   ];
 }
 
+/** How fast time passes here: `20 times slower`. */
+function speedName(rate) {
+  const times = (factor) => `${Number(factor.toPrecision(factor < 100 ? 2 : 1))} times`;
+  return rate === 1 ? "in real time" : rate < 1 ? `${times(1 / rate)} slower` : `${times(rate)} faster`;
+}
+
 function changeSpeed(view, by) {
   view.ratePlace = Math.max(0, Math.min(100, view.ratePlace + by));
   view.draw();
@@ -111,6 +120,12 @@ function jump(view, name, by, actions) {
   const [, text] = JUMPS.find(([each]) => each === name);
   if (place < 0) actions.announce(marks.length ? `No ${by > 0 ? "later" : "earlier"} ${text}` : `This run has no ${text}`);
   else if (name === "elections") zoomTo(view, view.run.overview.elections[place]);
+  else if (name === "failed") chooseOperation(view, view.run.operations.failed.find((each) => each.end_event === marks[place][0]));
+}
+
+/** Choose the operation that failed, so that the tab of the operations and the list of the clients show it. */
+function chooseOperation(view, operation) {
+  if (operation) view.set({ operation: operation.number, key: view.key === "" ? "" : operation.key });
 }
 
 /** An election takes milliseconds: the window must become small enough to see it. */
@@ -130,15 +145,21 @@ function jumpGroup(view, actions, [name, text, next, previous]) {
   const on = iconButton("next", `Next ${text} (${next})`, () => jump(view, name, 1, actions), { id: `next-${name}` });
   const group = make("div", { className: `jump ${name}` }, back, label, on);
   view.on(() => {
-    const at = view.event ?? -1;
-    const passed = marks.findLastIndex(([event]) => event <= at) + 1;
-    const here = passed > 0 && marks[passed - 1][0] === at;
+    const at = view.position ?? -1;
     const count = name === "faults" ? view.run.overview.faults.length : marks.length;
-    const isPlace = here && name !== "faults";  // a fault has marks at its beginning and its end
-    setText(label, isPlace ? `${text} ${passed} of ${count}` : count ? counted(count, text) : `no ${text}s`);
-    back.disabled = !marks.some(([event]) => event < at);
-    on.disabled = !marks.some(([event]) => event > at);
+    const place = placeOf(view, name, marks, at);
+    setText(label, place >= 0 ? `${text} ${place + 1} of ${count}` : count ? counted(count, text) : name === "violations" && view.run.head.source === "real" ? "no violation found" : `no ${text}s`);
+    back.disabled = !(marks[0]?.[0] < at);
+    on.disabled = !(marks.at(-1)?.[0] > at);
     group.classList.toggle("none", !marks.length);
   });
   return group;
+}
+
+/** The number of the mark at the moment, or of the election or fault during which it is; -1 if there is none. */
+function placeOf({ run, t }, name, marks, at) {
+  const lasts = { elections: run.overview.elections, faults: run.overview.faults }[name];
+  if (lasts) return lasts.findLastIndex((each) => each.start <= t && t <= each.end);
+  const passed = marks.length ? lastWhere(marks, ([event]) => event <= at) : -1;
+  return passed >= 0 && marks[passed][0] <= at && marks[passed][1] === t ? passed : -1;
 }

@@ -1,7 +1,7 @@
 // Events as sentences, for the list, the line under the controls, and screen readers.
 
-import { shown } from "../shared/format.js";
-import { contents, downReason, faultName, lossReason, nodesText, reason, ROLES } from "../shared/raft_words.js";
+import { shortId, shown } from "../shared/format.js";
+import { contents, downReason, faultName, faultNotes, lossReason, nodesText, reason, ROLES } from "../shared/raft_words.js";
 
 /** What an event is about, for the filter of the list. */
 export const TOPICS = {
@@ -30,29 +30,40 @@ export function kindMark(event) {
 }
 
 const PHASES = {
-  ok: "succeeds", refused: "is refused: it certainly had no effect", unknown: "ends without an answer: it may have had an effect",
+  ok: "succeeds", refused: "is refused: it certainly had no effect", unknown: "ends, and the client does not know whether it had an effect",
 };
 
+/** A real node does not record which client sent a request, nor its key and value. */
+const isOfNode = (event) => event.key === "" && event.client === event.node;
+
 function operationText(event) {
+  if (isOfNode(event)) return nodeOperationText(event);
   const who = `Client ${event.client}`;
-  const name = `${event.op} ${event.op_id}`;
   const of = event.key === "" ? "" : ` of ${event.key}`;
   const note = reason(event.note) ? ` (${reason(event.note)})` : "";
   if (event.phase === "invoke") {
     const what = event.op === "read" ? `reads ${event.key || "a value"}` : event.op === "cas"
-      ? `asks to set ${event.key} to ${shown(event.value)} if it is ${event.note.replace(/^expects /, "")}`
+      ? `asks to set ${event.key} to ${shown(event.value)} if it is ${event.note.replace(/^expects (None$)?/, (_, none) => (none ? "nothing" : ""))}`
       : event.op === "write" && event.key !== "" ? `writes ${event.key} = ${shown(event.value)}` : `sends a ${event.op}${of}`;
     return `${who} ${what}, at node ${event.node} (operation ${event.op_id})`;
   }
   const value = event.phase === "ok" && event.op === "read" && event.key !== "" ? ` and finds ${shown(event.value)}` : "";
-  return `${who}: ${name}${of} ${PHASES[event.phase] ?? event.phase}${value}${note}`;
+  const name = event.key === "" ? `${event.op} ${event.op_id}` : `${event.op === "cas" ? "set" : event.op} ${event.key} (operation ${event.op_id})`;
+  if (event.op === "cas" && event.note === "did not match") return `${who}: ${name} ends without a change: ${event.key} has another value than expected`;
+  return `${who}: ${name} ${PHASES[event.phase] ?? event.phase}${value}${note}`;
+}
+
+function nodeOperationText(event) {
+  const note = reason(event.note) ? ` (${reason(event.note)})` : "";
+  const name = `${event.op} ${shortId(event.op_id)}`;
+  return event.phase === "invoke" ? `A client sends node ${event.node} the ${name}` : `The ${name} at node ${event.node} ${PHASES[event.phase] ?? event.phase}${note}`;
 }
 
 function faultText(event) {
-  const name = faultName(event.fault);
-  const what = event.note && !name.includes(event.note) ? `${name} ${event.note}` : name;
+  const name = faultName(event.fault), words = faultNotes.get(event.note);
+  const what = words ? `${name}: ${words}` : event.note && !name.includes(event.note) ? `${name} ${event.note}` : name;
   if (event.fault === "trace") return event.note;
-  const where = !event.note && event.nodes?.length && event.phase === "begin" ? `, ${nodesText(event.nodes)}` : "";
+  const where = (!event.note || words) && event.nodes?.length && event.phase === "begin" ? `, ${nodesText(event.nodes)}` : "";
   return { begin: `Fault begins: ${what}${where}`, end: `Fault ends: ${what}`, act: `Fault acts: ${what}` }[event.phase] ?? what;
 }
 
@@ -60,7 +71,7 @@ function roleText(event) {
   const role = ROLES[event.role]?.text ?? event.role;
   if (event.role === "leader") return `Node ${event.node} becomes the leader of term ${event.term}`;
   if (event.role === "candidate") return `Node ${event.node} becomes a candidate in term ${event.term}: it asks for votes`;
-  if (event.role === "pre_candidate") return `Node ${event.node} has heard no leader for too long, and asks for pre-votes (term ${event.term})`;
+  if (event.role === "pre_candidate") return `Node ${event.node} becomes a pre-candidate: it asks for pre-votes for term ${event.term + 1}`;
   const of = event.leader ? ` of ${event.leader}` : "; it knows no leader";
   return `Node ${event.node} is a ${role}${of} in term ${event.term}`;
 }
@@ -77,7 +88,8 @@ function logText(event) {
 }
 
 function requestText(event) {
-  const whose = event.client ? `operation ${event.op_id} of client ${event.client}` : `request ${event.request}`;
+  const whose = !event.client ? `request ${event.request}` : event.client === event.node && event.op_id > 1e9
+    ? `the request ${shortId(event.op_id)} of a client` : `operation ${event.op_id} of client ${event.client}`;
   return {
     take: `Node ${event.node} takes ${whose}`,
     end: `Node ${event.node} answers ${whose}${event.index ? `: entry ${event.index}` : ""}`,

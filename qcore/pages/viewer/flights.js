@@ -83,10 +83,12 @@ export function flightsOf(state) {
   return found;
 }
 
-/** The losses that are still shown. */
+/** The losses that are still shown: those with a record, and those without one, such as of messages to a killed node. */
 export function lossesOf(state, rate) {
   const stays = Math.max(LOSS_US, LOSS_S * rate * 1e6);
-  return state.losses.filter((each) => state.t - each.t <= stays);
+  const unrecorded = [...state.flights.values()].filter((each) => each.outcome === 1 && each.end < state.t)
+    .map((each) => ({ ...each, t: each.end, why: "" }));
+  return [...state.losses, ...unrecorded].filter((each) => state.t - each.t <= stays);
 }
 
 function overlaps(box, boxes) {
@@ -94,8 +96,8 @@ function overlaps(box, boxes) {
 }
 
 /** Draw all messages. Returns where each is, for the pointer. */
-export function drawFlights(canvas, { places, radius, taken }, state, rate) {
-  const { context, width, height } = pen(canvas);
+export function drawFlights(canvas, { places, radius, taken, width, height }, state, rate) {
+  const { context } = pen(canvas, width, height);
   const ink = colours();
   const flights = flightsOf(state), spots = [];
   const shown = flights.slice(-MOST_FLIGHTS);

@@ -27,18 +27,21 @@ export class Logs {
       const cells = make("div", { className: "log-cells" });
       this.rows.set(node, { row: make("div", { className: "log-row", role: "group" }, name, cells), cells, name });
     }
-    this.note = make("p", { className: "faint log-note" });
+    this.note = make("p", { className: "faint log-note legend-line" });
     find("logs").append(this.head, ...[...this.rows.values()].map(({ row }) => row), this.note);
     this.width = 0;
-    new ResizeObserver(() => { this.key = ""; view.draw(); }).observe(find("logs"));
-    this.note.textContent = `A number is the term of an entry. Pale: not committed. Corner: applied there.${
-      view.run.head.inferred ? " The trace does not hold the logs: they are inferred from messages and applied entries." : " Dotted: not on disk yet."}`;
+    new ResizeObserver(() => {
+      this.width = find("logs").clientWidth;
+      this.key = "";
+      view.draw();
+    }).observe(find("logs"));
+    this.note.append(...logLegend(view.run.head.inferred));
   }
 
   draw() {
     const { state, node: chosen, run } = this.view;
     if (!state) return;
-    const room = Math.max(8, Math.min(40, Math.floor((find("logs").clientWidth - LEFT - 4) / CELL)));
+    const room = Math.max(8, Math.min(40, Math.floor((this.width - LEFT - 4) / CELL)));
     const newest = Math.max(1, ...run.nodes.map((node) => state.nodes.get(node)?.last ?? 0));
     const first = Math.max(1, newest - room + 2);
     const key = `${first} ${room} ${chosen} ${run.nodes.map((node) => {
@@ -48,6 +51,7 @@ export class Logs {
     if (key === this.key) return;
     this.key = key;
     this.drawHead(first, room);
+    find("snapshot-key").hidden = !run.nodes.some((node) => (state.nodes.get(node)?.snap[0] ?? 0) >= first);
     for (const [node, parts] of this.rows) {
       const found = state.nodes.get(node);
       if (found) this.drawRow(node, found, parts, first, room, chosen === node);
@@ -84,4 +88,21 @@ export class Logs {
     setText(name, `node ${node}`);
     setAll(row, { "aria-label": `Log of node ${node}: through entry ${state.last}, committed ${state.commit}, applied ${state.applied}` });
   }
+}
+
+/** The legend: what the looks of an entry mean. */
+function logLegend(isInferred) {
+  const cell = (classes, text) => make("i", { className: `cell ${classes}` }, text);
+  const items = [
+    [[cell("term-1", "1"), cell("term-2", "2")], "entry, with its term"],
+    [[cell("uncommitted", "2")], "not committed"],
+    [[cell("term-2 commit-end", "2")], "last committed"],
+    [[cell("term-2 applied", "2")], "applied"],
+    ...(isInferred ? [] : [[[cell("term-2 unsynced", "2")], "not on disk"]]),
+  ];
+  return [
+    ...items.map(([cells, text]) => make("span", { className: "key-item" }, ...cells, text)),
+    make("span", { className: "key-item", id: "snapshot-key", hidden: true }, cell("in-snapshot", ""), "in a snapshot"),
+    ...(isInferred ? [make("span", {}, "The trace does not hold the logs: they are inferred from messages and applied entries.")] : []),
+  ];
 }

@@ -2,7 +2,7 @@
 
 import { button, find, forgetColours, make, setText } from "../shared/dom.js";
 import { capital, counted, duration, grouped, moment, seconds } from "../shared/format.js";
-import { nodesText } from "../shared/raft_words.js";
+import { faultNotes, nodesText } from "../shared/raft_words.js";
 import { bindKeys, keysDialog } from "../shared/keys.js";
 import { initControls } from "./controls.js";
 import { eventText } from "./event_text.js";
@@ -75,7 +75,8 @@ function initTabs(view) {
 function initNow(view) {
   let shownEvent = null;
   view.on(() => {
-    setText(find("now-time"), moment(view.t - view.run.begin));
+    setText(find("now-time"), moment(view.t - view.run.zero));
+    setText(find("now-utc"), view.run.utc(view.t));
     const event = view.position;
     const found = event === null ? null : view.run.event(event);
     if (event === shownEvent) return;
@@ -84,8 +85,8 @@ function initNow(view) {
     shownEvent = event;
     const text = eventText(found, (n) => (n ? view.run.event(n) : null));
     setText(find("now-event"), `${text}.`);
-    find("now-event").title = `event ${grouped(event)} of ${grouped(view.run.head.events)}`;
-    if (!view.running) setText(find("announcer"), `${moment(view.t - view.run.begin)}: ${text}`);
+    find("now-event").title = `${text}. Event ${grouped(event)} of ${grouped(view.run.head.events)}`;
+    if (!view.running) setText(find("announcer"), `${moment(view.t - view.run.zero)}: ${text}`);
   });
 }
 
@@ -147,7 +148,7 @@ function clockText({ head, overview: { offsets } }) {
 }
 
 function showBanner(run) {
-  const gaps = run.overview.gaps.map((gap) => `${seconds(gap.start - run.begin)}: ${gap.note}`);
+  const gaps = run.overview.gaps.map((gap) => `${seconds(gap.start - run.zero)}: ${gap.note}`);
   const texts = [clockText(run), gaps.length ? `Records are missing: ${gaps.slice(0, 4).join("; ")}${gaps.length > 4 ? "; …" : ""}` : ""];
   setText(find("banner"), texts.filter(Boolean).join(" "));
   find("banner").hidden = !find("banner").textContent;
@@ -165,6 +166,7 @@ async function open() {
   }
   const payload = new Payload();
   const run = new Run(payload, await payload.overview());
+  for (const [note, words] of Object.entries(run.overview.notes)) faultNotes.set(note, words);
   await payload.chunk(0);
   const view = new View(run);
   view.loads = 0;

@@ -1,7 +1,7 @@
 // The timeline: the whole run as a strip, and the window below it with roles, faults, outcomes and violations.
 
 import { placeTexts, ticks, timeScale } from "../shared/axis.js";
-import { colours, find, fitted, hatch, make, pen, setAll, setText } from "../shared/dom.js";
+import { colours, find, fitted, hatch, make, NowLine, pen, setAll, setText } from "../shared/dom.js";
 import { counted, duration, moment, seconds } from "../shared/format.js";
 import { ROLES } from "../shared/raft_words.js";
 import { lastWhere } from "./payload.js";
@@ -15,7 +15,7 @@ const MOST_SHADED = 10;   // more faults would make one coloured area of the lan
 const FAILURE_GAP = 14;
 
 /** The scale of the window; all pictures of the window share it, so that a moment has one place on the screen. */
-export const windowScale = (view) => timeScale(view.from, view.to, GUTTER, find("timeline").clientWidth - RIGHT);
+export const windowScale = (view) => timeScale(view.from, view.to, GUTTER, view.width - RIGHT);
 
 /** The texts for the span of a role, from long to short. */
 function spanTexts({ role, term }) {
@@ -32,7 +32,11 @@ export class Timeline {
     this.tip = make("div", { className: "tip", hidden: true });
     this.element = find("timeline");
     this.slider = make("div", { className: "time-slider", tabIndex: 0, role: "slider", "aria-label": "Moment" }, this.canvas);
-    this.element.append(this.strip, this.slider, this.tip);
+    const whole = make("div", { className: "picture" }, this.strip);
+    this.legend = make("p", { className: "legend-line timeline-legend" }, ...timelineLegend(view.run));
+    this.element.append(whole, this.slider, this.legend, this.tip);
+    this.wholeNow = new NowLine(whole);
+    this.now = new NowLine(this.slider, "with-handle");
     const { overview, nodes } = view.run;
     this.faultLines = Math.min(3, new Set(overview.faults.map((each) => each.label)).size + (overview.gaps.length ? 1 : 0));
     this.top = this.faultLines ? this.faultLines * LINE + FAULTS : 0;
@@ -49,7 +53,11 @@ export class Timeline {
     for (const canvas of [this.canvas, this.strip]) canvas.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
     this.canvas.addEventListener("pointermove", (event) => this.point(event));
     this.canvas.addEventListener("pointerleave", () => { this.tip.hidden = true; });
-    new ResizeObserver(() => view.draw()).observe(this.element);
+    this.view.width = this.element.clientWidth;
+    new ResizeObserver(() => {
+      view.width = this.element.clientWidth;
+      view.draw();
+    }).observe(this.element);
   }
 
   drag(canvas, go) {
@@ -76,15 +84,19 @@ export class Timeline {
 
   draw() {
     const { view } = this;
-    if (!this.element.clientWidth) return;
-    const key = `${view.t} ${view.from} ${view.to} ${view.node} ${this.element.clientWidth} ${document.documentElement.dataset.theme} ${view.scheme} ${view.loads}`;
-    if (key === this.key) return;
-    this.key = key;
-    this.drawStrip();
-    this.drawWindow();
+    if (!view.width) return;
+    const key = `${view.from} ${view.to} ${view.node} ${view.width} ${document.documentElement.dataset.theme} ${view.scheme} ${view.loads}`;
+    if (key !== this.key) {
+      this.key = key;
+      this.drawStrip();
+      this.drawWindow();
+    }
+    const x = this.scale.x(view.t);
+    this.wholeNow.move(this.whole.x(view.t));
+    this.now.move(x >= GUTTER - 1 && x <= this.scale.right + 1 ? x : null);
     setAll(this.slider, {
-      "aria-valuemin": 0, "aria-valuemax": ((view.run.end - view.run.begin) / 1e6).toFixed(3),
-      "aria-valuenow": ((view.t - view.run.begin) / 1e6).toFixed(6), "aria-valuetext": moment(view.t - view.run.begin),
+      "aria-valuemin": ((view.run.begin - view.run.zero) / 1e6).toFixed(3), "aria-valuemax": ((view.run.end - view.run.zero) / 1e6).toFixed(3),
+      "aria-valuenow": ((view.t - view.run.zero) / 1e6).toFixed(6), "aria-valuetext": moment(view.t - view.run.zero),
     });
   }
 
@@ -92,7 +104,7 @@ export class Timeline {
 
   drawStrip() {
     const { view } = this, { run } = view, ink = colours();
-    const { context, width } = pen(this.strip);
+    const { context, width } = pen(this.strip, view.width, STRIP);
     const scale = this.whole = timeScale(run.begin, run.end, GUTTER, width - RIGHT);
     context.font = FONT;
     context.textBaseline = "middle";
@@ -114,7 +126,6 @@ export class Timeline {
     context.globalAlpha = 1;
     context.lineWidth = 1.5;
     context.strokeRect(from, 1.5, Math.max(3, to - from), STRIP - 3);
-    context.fillRect(scale.x(view.t) - 1, 0, 2, STRIP);
   }
 
   violation(context, x, y) {
@@ -169,7 +180,7 @@ export class Timeline {
 
   drawWindow() {
     const { view } = this, { run } = view, ink = colours();
-    const { context } = pen(this.canvas);
+    const { context } = pen(this.canvas, view.width, this.height);
     const scale = this.scale = windowScale(view);
     context.font = FONT;
     context.textBaseline = "middle";
@@ -177,7 +188,7 @@ export class Timeline {
     context.strokeStyle = ink.line;
     context.fillStyle = ink.faint;
     context.lineWidth = 1;
-    for (const { t, text } of ticks(scale, run.begin)) {
+    for (const { t, text } of ticks(scale, run.zero)) {
       const x = Math.round(scale.x(t)) + 0.5;
       context.beginPath();
       context.moveTo(x, leads);
@@ -198,16 +209,6 @@ export class Timeline {
       context.fillStyle = ink.lost;
       context.fillRect(scale.x(t) - 0.75, leads, 1.5, axis - leads);
       this.violation(context, scale.x(t), leads + 2);
-    }
-    const x = scale.x(view.t);
-    if (x >= GUTTER - 1 && x <= scale.right + 1) {
-      context.fillStyle = ink.accent;
-      context.fillRect(x - 1, this.top - 2, 2, axis - this.top + 5);
-      context.beginPath();
-      context.moveTo(x - 5, axis + 4);
-      context.lineTo(x + 5, axis + 4);
-      context.lineTo(x, axis - 3);
-      context.fill();
     }
   }
 
@@ -304,7 +305,7 @@ export class Timeline {
     const base = y + OUTCOMES - 3;
     context.fillStyle = ink.line;
     context.fillRect(GUTTER, base, scale.right - GUTTER, 1);
-    const exact = bins.width_us * scale.factor > 4 ? this.view.run.operationsBetween(scale.from, scale.to) : null;
+    const exact = bins.width_us * scale.factor > 4 ? this.view.run.operations.between(scale.from, scale.to) : null;
     if (exact?.isWhole && exact.found.length <= MOST_EXACT) {
       const places = { refused: -99, unknown: -99 };
       for (const each of exact.found.filter((one) => one.end !== null && scale.inside(one.end)).sort((a, b) => a.end - b.end)) {
@@ -343,33 +344,7 @@ export class Timeline {
     });
   }
 
-  /** Refused: a hollow grey circle with a stroke. Unknown: an orange diamond with a question mark. */
-  failure(context, outcome, x, y) {
-    const ink = colours();
-    context.lineWidth = 1.6;
-    if (outcome === "refused") {
-      context.strokeStyle = ink.refused;
-      context.beginPath();
-      context.arc(x, y, 4, 0, Math.PI * 2);
-      context.moveTo(x - 3, y + 3);
-      context.lineTo(x + 3, y - 3);
-      context.stroke();
-      return;
-    }
-    context.fillStyle = ink.unknown;
-    context.beginPath();
-    context.moveTo(x, y - 6.5);
-    context.lineTo(x + 6.5, y);
-    context.lineTo(x, y + 6.5);
-    context.lineTo(x - 6.5, y);
-    context.fill();
-    context.fillStyle = ink.panel;
-    context.font = "bold 9px system-ui, 'DejaVu Sans', sans-serif";
-    context.textAlign = "center";
-    context.fillText("?", x, y + 0.5);
-    context.textAlign = "left";
-    context.font = FONT;
-  }
+  failure(context, outcome, x, y) { drawFailure(context, outcome, x, y); }
 
   // --- the pointer --------------------------------------------------------------------------------------
 
@@ -379,13 +354,13 @@ export class Timeline {
     const text = x < GUTTER || !this.scale ? "" : this.textAt(this.scale.t(x), y);
     this.tip.hidden = !text;
     setText(this.tip, text);
-    this.tip.style.left = `${Math.min(x + 12, box.width - 230)}px`;
-    this.tip.style.top = `${STRIP + y + 16}px`;
+    this.tip.style.left = `${Math.max(0, Math.min(x - 60, box.width - this.tip.offsetWidth))}px`;
+    this.tip.style.top = `${STRIP + this.height + 4}px`;  // below the lanes, so that it hides none
   }
 
   textAt(t, y) {
     const { run } = this.view;
-    const at = seconds(t - run.begin);
+    const utc = run.utc(t), at = `${seconds(t - run.zero)}${utc ? ` (${utc})` : ""}`;
     const rank = Math.floor((y - this.top - LEADS) / LANE);
     const faults = run.faultsAt(t).map((each) => each.label).join("; ");
     const about = faults ? `\n${faults}` : "";
@@ -398,11 +373,52 @@ export class Timeline {
       if (!span) return `${at}: node ${node}`;
       const leader = span.role === "follower" && span.leader ? ` of ${span.leader}` : "";
       const why = span.role === "down" && span.why ? ` (${span.why})` : `, term ${span.term}`;
-      return `${at}: node ${node} is ${ROLES[span.role]?.text ?? span.role}${leader}${why}\nfor ${duration(span.length)}, from ${seconds(span.start - run.begin)}${about}`;
+      return `${at}: node ${node} is ${ROLES[span.role]?.text ?? span.role}${leader}${why}\nfor ${duration(span.length)}, from ${seconds(span.start - run.zero)}${about}`;
     }
     const { bins } = run.overview;
     const reach = Math.max(1, Math.ceil(4 / this.scale.factor / bins.width_us)), middle = Math.floor((t - (bins.start_us ?? 0)) / bins.width_us);
     const sum = (name) => bins[name].slice(Math.max(0, middle - reach), middle + reach + 1).reduce((a, b) => a + b, 0);
     return `${at}: ${counted(sum("ok"), "operation")} succeeded, ${sum("refused")} refused, ${sum("unknown")} unknown, within ${duration((2 * reach + 1) * bins.width_us)}`;
   }
+}
+
+/** Refused: a hollow grey circle with a stroke. Unknown: a full orange circle with a question mark. */
+function drawFailure(context, outcome, x, y) {
+  const ink = colours();
+  context.lineWidth = 1.6;
+  context.beginPath();
+  if (outcome === "refused") {
+    context.strokeStyle = ink.refused;
+    context.arc(x, y, 4, 0, Math.PI * 2);
+    context.moveTo(x - 3, y + 3);
+    context.lineTo(x + 3, y - 3);
+    context.stroke();
+    return;
+  }
+  context.fillStyle = ink.unknown;
+  context.arc(x, y, 6, 0, Math.PI * 2);
+  context.fill();
+  context.fillStyle = ink.panel;
+  context.font = "bold 10px system-ui, 'DejaVu Sans', sans-serif";
+  context.textAlign = "center";
+  context.fillText("?", x, y + 0.5);
+  context.textAlign = "left";
+  context.font = FONT;
+}
+
+/** What the marks of the timeline mean: only those that the run has. */
+function timelineLegend(run) {
+  const { bins, marks } = run.overview;
+  const roles = new Set([...run.spans.values()].flatMap((spans) => spans.map(({ role }) => role)));
+  const has = (name) => bins[name].some(Boolean);
+  const letter = (role) => [ROLES[role].text, make("i", { className: `role-key ${role}` }, ROLES[role].letter)];
+  const items = [
+    ...["leader", "candidate", "pre_candidate", "learner", "down"].filter((role) => roles.has(role)).map(letter),
+    ...(run.leaderless.length ? [["no leader", make("i", { className: "leaderless-key" })]] : []),
+    ...(has("ok") ? [["operations that succeeded", make("i", { className: "succeeded-key" })]] : []),
+    ...(has("refused") ? [["refused", make("i", { className: "failure-key refused" }, "⊘")]] : []),
+    ...(has("unknown") ? [["no answer", make("i", { className: "failure-key unknown" }, "?")]] : []),
+    ...(marks.violations?.length ? [["violation", make("i", { className: "failure-key violation" }, "▼")]] : []),
+  ];
+  return items.map(([text, mark]) => make("span", { className: "key-item" }, mark, text));
 }

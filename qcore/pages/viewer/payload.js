@@ -10,8 +10,9 @@ export const decoding = { decoded: 0 };
 
 /** Decode an element: base64 of deflated JSON. */
 async function inflated(id) {
-  const text = find(id).textContent.trim();
-  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const text = atob(find(id).textContent);
+  const bytes = new Uint8Array(text.length);
+  for (let place = 0; place < text.length; place += 1) bytes[place] = text.charCodeAt(place);
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
   return JSON.parse(await new Response(stream).text());
 }
@@ -56,6 +57,7 @@ export class Chunk {
     }
     this.log = absolute(data.log, start);
     this.durable = absolute(data.durable, start);
+    this.clock = absolute(data.clock, start);
     this.ids = {};
   }
 
@@ -114,8 +116,9 @@ function absolute(columns, start) {
   return { ...columns, t: columns.t.map((step) => (t += step)), length: columns.t.length };
 }
 
-/** The columns of a table as objects. */
+/** The columns of a table as objects; none of no table. */
 export function objects(columns) {
+  if (!columns) return [];
   const names = Object.keys(columns).filter((name) => Array.isArray(columns[name]));
   const count = names.length ? columns[names[0]].length : 0;
   return Array.from({ length: count }, (_, place) => Object.fromEntries(names.map((name) => [name, columns[name][place]])));

@@ -109,7 +109,7 @@ export class Stage {
   }
 
   layout() {
-    const width = this.element.clientWidth, height = this.element.clientHeight;
+    const width = this.width = this.element.clientWidth, height = this.height = this.element.clientHeight;
     const { nodes } = this.view.run;
     this.radius = nodes.length <= 5 ? 25 : nodes.length <= 7 ? 21 : 16;
     setAll(this.svg, { width, height });
@@ -189,28 +189,23 @@ export class Stage {
     if (!found) return;
     const { flight, loss } = found;
     setText(this.tip, loss
-      ? `${loss.source} → ${loss.target}: ${loss.name} was lost; ${lossReason(loss.why)}`
+      ? `${loss.source} → ${loss.target}: ${loss.name} was lost; ${this.lossText(loss)}`
       : `${flight.source} → ${flight.target}: ${flight.name}\n${contents(flight.name, flight.note, flight.term)}\n`
         + (flight.outcome === 1 ? "will be lost" : flight.outcome === 2 ? "has not arrived when the trace ends" : `takes ${duration(flight.end - flight.sent)}`));
     this.tip.style.left = `${Math.min(found.x + 10, this.element.clientWidth - 220)}px`;
     this.tip.style.top = `${found.y + 12}px`;
   }
 
-  // --- clients ------------------------------------------------------------------------------------
-
-  /** The operations of each client, by the time of invocation. */
-  operationsByClient() {
-    const { run } = this.view;
-    if (!run.isChunked) return (this.allOperations ??= byClient(run.operations));
-    const chunk = run.payload.peek(run.payload.chunkAt(this.view.t));
-    if (!chunk) return new Map();
-    const { found } = run.operationsBetween(chunk.start, chunk.start + 1);
-    return byClient([...found, ...(chunk.operations ?? [])]);
+  lossText({ why, target }) {
+    if (why) return lossReason(why);
+    return this.view.run.spanAt(target, this.view.t)?.role === "down" ? `node ${target} is down` : "the receiver has no record of it";
   }
+
+  // --- clients ------------------------------------------------------------------------------------
 
   drawClients() {
     const { run, t } = this.view;
-    const byId = this.operationsByClient();
+    const byId = run.operations.byClient(t);
     const items = [];
     const clients = run.head.clients.length ? run.head.clients : [...byId.keys()].sort((a, b) => a - b);
     for (const client of clients.slice(0, MOST_CLIENTS)) items.push(this.clientItem(client, byId.get(client) ?? [], t));
@@ -222,34 +217,32 @@ export class Stage {
   }
 
   clientItem(client, operations, t) {
-    const who = String(client);
+    const who = this.view.run.head.source === "real" ? `node ${client}` : String(client);
     const last = operations.length && operations[0].invoke <= t ? lastWhere(operations, (each) => each.invoke <= t) : -1;
-    let open = null, done = null;
+    let open = null, done = null, waiting = 0;
     for (let place = last; place >= Math.max(0, last - LOOK_BACK); place -= 1) {
       const each = operations[place];
-      if (each.end === null || each.end > t) open = each;
-      else if (!done || each.end > done.end) done = each;
+      if (each.end === null || each.end > t) {
+        open = each;
+        waiting += 1;
+      } else if (!done || each.end > done.end) done = each;
     }
-    const shownOne = open ?? done;
+    // The chosen one, one that ends now, the one that waits longest, or the last one.
+    const picked = this.view.run.operations.known(this.view.operation);
+    const chosen = picked?.client === client && picked.invoke <= t && (picked.end === null || picked.end >= t) ? picked : null;
+    const shownOne = chosen ?? (done?.end === t ? done : open ?? done);
+    const isOpen = shownOne && (shownOne.end === null || shownOne.end > t), others = waiting - (isOpen ? 1 : 0);
     if (!shownOne) return make("span", { className: "client idle" }, make("b", {}, who), make("span", {}, "–"));
     const name = `${shownOne.op} ${shownOne.key}`;
-    const outcome = open ? "waiting" : shownOne.outcome;
+    const outcome = isOpen ? "waiting" : shownOne.outcome;
     const waited = Math.floor((t - shownOne.invoke) / 1000) * 1000;
-    const text = open ? (waited ? `waits ${duration(waited)}` : "begins") : shownOne.outcome === "ok"
+    const text = isOpen ? (waited ? `waits ${duration(waited)}` : "begins") : shownOne.outcome === "ok"
       ? duration(shownOne.end - shownOne.invoke) : shownOne.outcome;
     const mark = { waiting: "…", ok: "✓", refused: "⊘", unknown: "?" }[outcome] ?? "…";
-    return make("span", { className: `client ${outcome}`, title: `${name}${shownOne.op === "read" ? "" : ` = ${shown(shownOne.value)}`}${reason(shownOne.note) ? ` (${reason(shownOne.note)})` : ""}` },
-      make("b", {}, who), make("span", { className: "outcome" }, mark), make("span", { className: "what" }, name), make("span", { className: "number faint" }, text));
+    const more = others > 0 ? `; ${counted(others, "other operation")} waiting` : "";
+    return make("span", { className: `client ${outcome}`, title: `${name}${shownOne.op === "read" ? "" : ` = ${shown(shownOne.value)}`}${reason(shownOne.note) ? ` (${reason(shownOne.note)})` : ""}${more}` },
+      make("b", {}, who), make("span", { className: "outcome" }, mark), make("span", { className: "what" }, name, others > 0 ? make("span", { className: "faint" }, ` +${others}`) : ""), make("span", { className: "number faint" }, text));
   }
-}
-
-function byClient(operations) {
-  const found = new Map();
-  for (const each of operations) {
-    if (!found.has(each.client)) found.set(each.client, []);
-    found.get(each.client).push(each);
-  }
-  return found;
 }
 
 /** The legend under the cluster: the marks of messages. */

@@ -1,9 +1,9 @@
 // The state of the cluster at a moment: the keyframe before it, and the events since. Nothing here draws.
 
+import { MOST_WINDOW_CHUNKS, Operations } from "../viewer_tabs/operation_data.js";
 import { lastWhere, objects } from "./payload.js";
 
 const KEPT_LOSSES = 60;
-const MOST_WINDOW_CHUNKS = 4;
 
 /** Nodes, messages on their way and losses after an event. */
 class Fold {
@@ -15,10 +15,9 @@ class Fold {
     for (const [id, node] of Object.entries(chunk.keyframe.nodes)) {
       this.nodes.set(Number(id), { ...node, why: node.why ?? "", log: node.log.map((run) => [...run]), snap: [...node.snap] });
     }
-    this.flights = new Map(chunk.flights.map((each, place) => [each.event >= 0 ? each.event : `k${place}`, each]));
+    this.flights = new Map(chunk.flights.map((each, place) => [each.event >= 0 && each.note !== "duplicate" ? each.event : `k${place}`, each]));
     this.losses = [];
-    this.logPlace = this.durablePlace = this.extraPlace = 0;
-    this.clocks = new Map();
+    this.places = { log: 0, durable: 0, clock: 0, extra: 0 };
   }
 
   /** Apply the events through number `event`, and what happens until the time `t` without one. */
@@ -27,14 +26,14 @@ class Fold {
       this.event += 1;
       const offset = this.event - this.chunk.first;
       this.t = this.chunk.times[offset];
+      this.applyChanges();
       this.apply(this.chunk.head.kinds[this.chunk.kinds[offset]], offset);
     }
     this.t = Math.max(this.t, t);
-    this.applyLogs();
+    this.applyChanges();
     const { extra } = this.chunk;
-    while (this.extraPlace < extra.length && extra[this.extraPlace].sent <= this.t) {
-      this.flights.set(`x${this.extraPlace}`, extra[this.extraPlace]);
-      this.extraPlace += 1;
+    for (; this.places.extra < extra.length && extra[this.places.extra].sent <= this.t; this.places.extra += 1) {
+      this.flights.set(`x${this.places.extra}`, extra[this.places.extra]);
     }
   }
 
@@ -58,9 +57,6 @@ class Fold {
         sent: sent?.sent ?? row.t, note: sent?.note ?? "", term: sent?.term ?? 0,
       });
       if (this.losses.length > KEPT_LOSSES) this.losses.shift();
-    } else if (kind === "clock") {
-      const row = this.chunk.event(this.event);
-      if (node) node.clock = row.offset_us;
     } else if (node) {
       this.applyToNode(kind, node);
     }
@@ -72,61 +68,81 @@ class Fold {
     } else if (kind === "apply") {
       node.applied = this.chunk.event(this.event).index;
     } else if (kind === "role") {
-      const row = this.chunk.event(this.event);
-      if (row.term > node.term) node.voted = null;
-      Object.assign(node, { role: row.role, term: row.term, leader: row.leader });
+      const { role, term, leader } = this.chunk.event(this.event);
+      Object.assign(node, { role, term, leader });
     } else if (kind === "vote") {
-      const row = this.chunk.event(this.event);
-      Object.assign(node, { term: Math.max(node.term, row.term), voted: row.candidate });
+      const { term, candidate } = this.chunk.event(this.event);
+      node.vote = [term, candidate];
     } else if (kind === "up") {
-      const row = this.chunk.event(this.event);
-      if (!node.paused) Object.assign(node, { role: "follower", leader: null });
-      if (row.term > node.term) node.voted = null;
-      Object.assign(node, { up: true, paused: false, why: "", term: row.term, commit: row.commit });
+      const { term, commit, applied } = this.chunk.event(this.event);
+      if (!node.paused) Object.assign(node, { role: "follower", term, leader: null, commit, applied });
+      Object.assign(node, { up: true, paused: false, why: "" });
     } else if (kind === "down") {
       const { why } = this.chunk.event(this.event);
       Object.assign(node, { up: false, paused: why === "pause", why });
     }
+    node.voted = node.vote?.[0] === node.term ? node.vote[1] : null;
   }
 
-  applyLogs() {
-    const { log, durable } = this.chunk;
-    for (; this.logPlace < log.length && log.t[this.logPlace] <= this.t; this.logPlace += 1) {
-      const place = this.logPlace;
-      const node = this.nodes.get(log.node[place]);
-      if (node) changeLog(node, log.phase[place], log.first[place], log.last[place], log.term[place]);
+  /** Follow the logs, what is on disk, and the clocks: their changes are columns of the chunk. */
+  applyChanges() {
+    const { log, durable, clock } = this.chunk;
+    this.follow("log", log, (node, n) => changeLog(node, log.phase[n], log.first[n], log.last[n], log.term[n]));
+    this.follow("durable", durable, (node, n) => { node.durable = durable.index[n]; });
+    this.follow("clock", clock, (node, n) => { node.clock = clock.offset[n]; });
+  }
+
+  follow(name, columns, change) {
+    let place = this.places[name];
+    for (; place < columns.length && columns.t[place] <= this.t; place += 1) {
+      const node = this.nodes.get(columns.node[place]);
+      if (node) change(node, place);
     }
-    for (; this.durablePlace < durable.length && durable.t[this.durablePlace] <= this.t; this.durablePlace += 1) {
-      const node = this.nodes.get(durable.node[this.durablePlace]);
-      if (node) node.durable = durable.index[this.durablePlace];
+    this.places[name] = place;
+  }
+
+  /** Stop the nodes that the trace shows to be dead without a record: real ones that were killed. */
+  silence(run) {
+    for (const [id, node] of this.nodes) {
+      const span = node.up ? run.spanAt(id, this.t) : null;
+      if (span?.role === "down") Object.assign(node, { up: false, why: span.why });
     }
   }
 }
 
-/** A log appends entries (phase 0), removes its end (1), or is replaced by a snapshot up to an entry (2). */
+/**
+ * A log appends entries (phase 0), removes its end (1), or is shortened or replaced by a snapshot up to an entry (2).
+ * `qcore/analysis/course/log_shapes.py` has the same rules.
+ */
 export function changeLog(node, phase, first, last, term) {
   const { log } = node;
-  const cutFrom = phase === 2 ? Infinity : first;
-  while (log.length && log.at(-1)[0] >= cutFrom) log.pop();
-  if (log.length && log.at(-1)[1] >= cutFrom) log.at(-1)[1] = cutFrom - 1;
+  if (phase === 2) {
+    node.snap = [last, term];
+    node.commit = Math.max(node.commit, last);
+    node.applied = Math.max(node.applied, last);
+    while (log.length && log[0][1] < first) log.shift();
+    if (log.length && log[0][0] < first) log[0][0] = first;
+  } else if (phase === 1 || log.at(-1)?.[1] >= first) {
+    while (log.length && log.at(-1)[0] >= first) log.pop();
+    if (log.length && log.at(-1)[1] >= first) log.at(-1)[1] = first - 1;
+    if (first <= node.snap[0]) node.snap = [0, 0];  // a blank disk
+  }
   if (phase === 0) {
     const newest = log.at(-1);
     if (newest && newest[2] === term && newest[1] === first - 1) newest[1] = last;
     else log.push([first, last, term]);
-  } else if (phase === 2) {
-    node.snap = [last, term];
-    while (log.length && log[0][1] < first) log.shift();
-    if (log.length && log[0][0] < first) log[0][0] = first;
   }
-  node.last = log.length ? log.at(-1)[1] : phase === 2 ? Math.max(node.snap[0], 0) : cutFrom - 1;
+  node.last = log.length ? log.at(-1)[1] : node.snap[0];
 }
 
 /** A run: its data, and the state at each moment. */
 export class Run {
   constructor(payload, overview) {
     Object.assign(this, { payload, overview, head: payload.head });
+    this.zero = this.head.zero_us;    // the times that the page shows count from here
     this.begin = this.head.begin_us;
     this.end = this.head.end_us;
+    this.first = Math.min(this.begin, this.head.chunks[0]?.[2] ?? this.begin);  // real nodes record before the cluster begins
     this.nodes = this.head.nodes;
     this.spans = new Map(this.nodes.map((node) => [node, []]));
     for (const span of objects(overview.spans)) {
@@ -135,16 +151,15 @@ export class Run {
     }
     this.leaderships = objects(overview.leaderships ?? {});
     this.leaderless = objects(overview.leaderless ?? {});
-    this.isChunked = Boolean(overview.operations?.chunked);
-    this.operations = this.isChunked ? [] : objects(overview.operations ?? {});
-    this.operations.forEach((each, number) => { each.number = number; });
-    this.longest = this.operations.reduce((most, each) => Math.max(most, (each.end ?? each.invoke) - each.invoke), 0);
-    this.open = this.operations.filter((each) => each.end === null);
-    this.byPlace = new Map();
-    for (const each of this.operations) {
-      this.byPlace.set(each.place, each);
-      if (each.end_event >= 0) this.byPlace.set(each.end_event, each);
-    }
+    this.operations = new Operations(payload, overview, this.end);
+  }
+
+  /** The time of day of a moment, for the traces of real nodes; empty for a simulated run. */
+  utc(t) {
+    if (this.head.source !== "real") return "";
+    const us = BigInt(this.head.origin_us) + BigInt(Math.round(t));
+    const time = new Date(Number(us / 1000n));
+    return Number.isNaN(time.getTime()) ? "" : `${time.toISOString().slice(11, 19)}.${String(us % 1_000_000n).padStart(6, "0")} UTC`;
   }
 
   /** An event; nothing while its chunk is not decoded. */
@@ -167,6 +182,7 @@ export class Run {
     if (!fold || fold.chunk !== chunk || fold.event > event || (fold.event === event && fold.t > t)) fold = new Fold(chunk);
     this.fold = fold;
     fold.advance(event, t);
+    if (this.head.source === "real") fold.silence(this);
     return fold;
   }
 
@@ -203,27 +219,6 @@ export class Run {
   /** The election that runs at a time. */
   electionAt(t) {
     return this.overview.elections.find((each) => each.start <= t && t <= each.end) ?? null;
-  }
-
-  /** The operations that overlap a window, and whether all could be read. */
-  operationsBetween(from, to) {
-    if (!this.isChunked) {
-      const found = [];
-      const first = lastWhere(this.operations, (each) => each.invoke < from - this.longest);
-      for (let place = first; place < this.operations.length && this.operations[place].invoke <= to; place += 1) {
-        const each = this.operations[place];
-        if ((each.end ?? this.end) >= from) found.push(each);
-      }
-      for (const each of this.open) if (each.invoke < from - this.longest) found.push(each);
-      return { found, isWhole: true };
-    }
-    const chunks = this.payload.chunksBetween(from, to);
-    if (chunks.length > MOST_WINDOW_CHUNKS) return { found: [], isWhole: false };
-    const decoded = chunks.map((number) => this.payload.peek(number));
-    if (decoded.includes(undefined)) return { found: [], isWhole: false };
-    for (const chunk of decoded) chunk.operations ??= objects(chunk.data.operations ?? {});
-    const found = decoded.flatMap((chunk) => chunk.operations);
-    return { found: found.filter((each) => each.invoke <= to && (each.end ?? this.end) >= from), isWhole: true };
   }
 
   /** The events of a window, as chunks with the first and last number; nothing while they are not decoded or too many. */

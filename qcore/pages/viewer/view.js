@@ -82,9 +82,9 @@ export class View {
   }
 
   fitWindow() {
-    const { begin, end } = this.run;
-    const width = Math.max(20, Math.min(end - begin, this.to - this.from));
-    this.from = Math.max(begin, Math.min(this.from, end - width));
+    const { first, end } = this.run;
+    const width = Math.max(20, Math.min(end - first, this.to - this.from));
+    this.from = Math.max(first, Math.min(this.from, end - width));
     this.to = this.from + width;
   }
 
@@ -132,7 +132,7 @@ export class View {
 
   /** Zoom in (factor below 1) or out, around a time. */
   zoom(factor, around = this.t) {
-    const width = Math.max(200, Math.min(this.run.end - this.run.begin, (this.to - this.from) * factor));
+    const width = Math.max(200, Math.min(this.run.end - this.run.first, (this.to - this.from) * factor));
     const share = (around - this.from) / (this.to - this.from);
     const place = share >= 0 && share <= 1 ? share : 0.5;
     this.from = around - width * place;
@@ -166,11 +166,11 @@ export class View {
   }
 
   link() {
-    const { begin, end } = this.run;
-    const parts = new URLSearchParams({ t: ((this.t - begin) / 1e6).toFixed(6) });
-    if (this.from > begin || this.to < end) {
+    const { begin, end, zero } = this.run;
+    const parts = new URLSearchParams({ t: ((this.t - zero) / 1e6).toFixed(6) });
+    if (this.from !== begin || this.to !== end) {
       parts.set("w", ((this.to - this.from) / 1e6).toFixed(6));
-      parts.set("from", ((this.from - begin) / 1e6).toFixed(6));
+      parts.set("from", ((this.from - zero) / 1e6).toFixed(6));
     }
     if (this.event !== null) parts.set("e", this.event);
     if (this.node) parts.set("n", this.node);
@@ -195,11 +195,11 @@ export class View {
   readLink(hash) {
     const parts = new URLSearchParams(hash.replace(/^#/, ""));
     const time = (name) => (parts.has(name) && Number.isFinite(Number(parts.get(name))) ? Number(parts.get(name)) * 1e6 : null);
-    const { begin, end } = this.run;
+    const { begin, end, zero } = this.run;
     const t = time("t"), width = time("w"), from = time("from");
-    if (t !== null) this.t = Math.max(begin, Math.min(end, begin + t));
+    if (t !== null) this.t = Math.max(begin, Math.min(end, zero + t));
     if (width) {
-      this.from = from === null ? this.t - width / 2 : begin + from;
+      this.from = from === null ? this.t - width / 2 : zero + from;
       this.to = this.from + width;
       this.fitWindow();
     }

@@ -119,7 +119,7 @@ export class EventsTab {
     if (node && event.node !== node && event.from !== node && event.to !== node) return false;
     if (topics.length && !hasTopic(event, topics)) return false;
     if (!words.length) return true;
-    const text = `${event.kind} ${eventText(event)} ${event.note ?? ""} ${event.fault ?? ""} ${chunk.id(n)} term ${event.term ?? ""}`.toLowerCase();
+    const text = `${event.kind} ${eventText(event)} ${event.note ?? ""} ${event.fault ?? ""} ${chunk.id(n)} ${event.op_id ?? ""} term ${event.term ?? ""}`.toLowerCase();
     return words.every((word) => text.includes(word));
   }
 
@@ -138,11 +138,11 @@ export class EventsTab {
       setText(text, "");
       return;
     }
-    setText(time, ((event.t - view.run.begin) / 1e6).toFixed(6));
+    setText(time, ((event.t - view.run.zero) / 1e6).toFixed(6));
     setText(mark, kindMark(event));
     mark.className = `event-mark ${event.kind}`;
     setText(text, capital(eventText(event, (n) => (n ? view.run.event(n) : null))));
-    row.title = text.textContent;
+    row.title = [text.textContent, view.run.utc(event.t)].filter(Boolean).join("\n");
   }
 
   /** Mark the event of the moment. */

@@ -1,8 +1,9 @@
 // What happened, in sentences: the summary, the elections with their rounds, and the scenario.
 
-import { button, make } from "../shared/dom.js";
-import { counted, duration, listed, seconds, shown } from "../shared/format.js";
-import { reason } from "../shared/raft_words.js";
+import { button, fadeEnd, make } from "../shared/dom.js";
+import { counted, duration, grouped, listed, seconds, shortId, shown } from "../shared/format.js";
+import { nodesText, reason } from "../shared/raft_words.js";
+import { objects } from "../viewer/payload.js";
 
 const MOST_ROWS = 60;
 const FULL_ELECTIONS = 4;
@@ -14,11 +15,11 @@ export function sentence(text) {
 
 export const sentences = (texts) => make("ul", { className: "sentences" }, ...texts.map((text) => make("li", {}, ...sentence(text))));
 
-const ENDINGS = { won: "won", split: "split vote", lost: "not enough votes", superseded: "another term began", open: "not decided when the trace ends" };
+const ENDINGS = { won: "won", split: "split vote", lost: "not enough votes", superseded: "ended without a majority", open: "not decided when the trace ends" };
 const ANSWERS = { granted: ["✓", "yes"], rejected: ["✗", "no"], none: ["–", "no answer"] };
 
-/** How long an election took: a won one from its cause, any other from the first request for votes. */
-const electionLength = (each) => each.end - (each.outcome === "elected" ? Math.min(each.cause_us ?? each.start, each.start) : each.start);
+/** How long an election took, as its title says. */
+const electionLength = (each) => each.length ?? each.end - each.start;
 
 /** The title of an election; the page can hold no sentences about it. */
 function electionTitle(election) {
@@ -44,30 +45,33 @@ function electionSentences(each) {
   return found;
 }
 
-/** The operations that failed, those that write first. */
-export function failedOperations(run) {
-  return run.operations.filter((each) => each.outcome !== "ok");
-}
-
 export const isWrite = (operation) => operation.op !== "read";
 
 /** An operation in a few words: `write k3 = 7`. */
-export function operationName({ op, key, value, expected }) {
-  if (op === "read") return `read ${key}`.trim();
+export function operationName({ op, op_id, key, value, expected }) {
+  if (key === "") return `${op} ${shortId(op_id)}`;
+  if (op === "read") return `read ${key}`;
   if (op === "cas") return `set ${key} from ${shown(expected)} to ${shown(value)}`;
-  return key === "" ? op : `${op} ${key} = ${shown(value)}`;
+  return `${op} ${key} = ${shown(value)}`;
 }
 
 const OUTCOME_TEXTS = {
-  ok: "succeeded", refused: "refused: certainly without effect", unknown: "no answer: the client cannot know whether it had an effect",
+  ok: "succeeded", refused: "refused, certainly without effect", unknown: "the client does not know whether it had an effect",
   open: "no outcome when the trace ends",
 };
-export const outcomeText = (operation) => OUTCOME_TEXTS[operation.outcome] ?? operation.outcome;
+const EFFECTS = { none: "unknown to the client; it had no effect", done: "unknown to the client; it took effect" };
+export const outcomeText = ({ outcome, effect }) => (outcome === "unknown" && EFFECTS[effect]) || (OUTCOME_TEXTS[outcome] ?? outcome);
 
+/** Whether a cell is so short that it must not wrap: a number with its unit, a name. */
+const isShort = (cell) => !Array.isArray(cell) && (cell.textContent ?? cell).length <= 16;
+
+/** A table. A row can have a text `below` it, across all columns. */
 function table(heads, rows, className = "") {
+  const line = (cells) => make("tr", { className: cells.below ? "has-below" : "" }, ...cells.map((cell) => make("td", { className: isShort(cell) ? "short" : "" }, ...[cell].flat())));
+  const below = ({ below: text }) => (text ? [make("tr", { className: "below" }, make("td", { colSpan: heads.length }, ...text))] : []);
   return make("table", { className: `facts ${className}` },
     make("thead", {}, make("tr", {}, ...heads.map((head) => make("th", { scope: "col" }, head)))),
-    make("tbody", {}, ...rows.map((cells) => make("tr", {}, ...cells.map((cell) => make("td", {}, ...[cell].flat()))))));
+    make("tbody", {}, ...rows.flatMap((cells) => [line(cells), ...below(cells)])));
 }
 
 function card(title, value, note, className = "") {
@@ -80,64 +84,55 @@ export class SummaryTab {
   constructor(view, panel) {
     this.view = view;
     this.run = view.run;
-    panel.append(this.cards(), this.leaders(), this.elections(), this.faults(), this.failures(), this.checks());
+    fadeEnd(panel).append(this.cards(), this.leaders(), this.elections(), this.faults(), this.failures(), this.checks());
   }
 
   draw() {}
 
-  at(us) { return seconds(us - this.run.begin); }
+  at(us) { return seconds(us - this.run.zero); }
 
   show(from, to, t) { return button("Show", `Show ${this.at(from)} to ${this.at(to)}`, () => this.view.showWindow(from, to, t), { className: "small" }); }
 
   cards() {
-    const { overview, leaderships, leaderless, isChunked, operations } = this.run;
+    const { overview, leaderships, leaderless, operations: { totals } } = this.run;
     const { elections } = overview;
     const without = leaderless.reduce((sum, each) => sum + Math.max(0, each.start + each.length - Math.max(each.start, this.run.begin)), 0);
     const leaders = [...new Set(leaderships.map((each) => each.node))];
-    const sum = (name) => overview.bins[name].reduce((a, b) => a + b, 0);
-    const failed = failedOperations(this.run);
-    const isOver = (each) => each.end !== null;
-    const writes = failed.filter((each) => isWrite(each) && isOver(each)).length, allWrites = operations.filter(isWrite).length;
-    const open = failed.filter((each) => isWrite(each) && !isOver(each)).length;
     const judged = this.verdict();
     const elected = elections.filter((each) => each.outcome === "elected");
     return make("div", { className: "cards" },
-      card("Leader", leaders.length > 1 ? `${leaders.length} nodes in turn` : leaders.length ? `node ${leaders[0]}` : "none",
-        `${leaders.length > 1 ? `nodes ${listed(leaders)}; ` : ""}${duration(without)} without a leader`),
-      card("Elections", String(elections.length), elected.length ? `${elected.length} with a winner, within ${duration(Math.max(...elected.map(electionLength)))}`
+      card("Leader", leaders.length > 3 ? `${leaders.length} nodes` : leaders.length ? nodesText(leaders) : "none",
+        `${leaders.length > 3 ? `nodes ${listed(leaders)}; ` : ""}${duration(without)} without a leader with a majority`),
+      card("Elections", String(elections.length), elected.length ? `${elected.length} with a winner, within ${duration(Math.max(...elected.map(electionLength)))}${elections.length > elected.length ? `; ${elections.length - elected.length} without` : ""}`
         : elections.length ? "none with a winner" : "no node asked for votes"),
-      isChunked
-        ? card("Failed operations", String(sum("refused") + sum("unknown")), `${counted(sum("ok"), "operation")} succeeded`, sum("refused") + sum("unknown") ? "warn" : "good")
-        : card("Failed writes", String(writes), allWrites ? `of ${counted(allWrites, "write")}${open ? `; ${open} more have no outcome in the trace` : ""}` : "the trace has no writes", writes ? "warn" : "good"),
+      card("Failed writes", grouped(totals.failed_writes), totals.writes ? `of ${counted(totals.writes, "write")}${totals.open_writes ? `; ${grouped(totals.open_writes)} more have no outcome in the trace` : ""}` : "the trace has no writes",
+        totals.failed_writes ? "warn" : "good"),
       card("Checks", judged.value, judged.note, judged.className));
   }
 
   verdict() {
-    const { violations, history } = this.run.overview;
+    const { violations, history, checked, expectations } = this.run.overview;
+    const broken = expectations.rows.filter(([, ok]) => !ok).map(([name]) => name);
+    if (checked.failures.length) return { value: "violated", note: checked.failures[0], className: "bad" };
     if (violations.length) return { value: counted(violations.length, "violation"), note: violations[0].check, className: "bad" };
+    if (broken.length) return { value: "failed", note: `expectations: ${listed(broken)}`, className: "bad" };
+    if (!Array.isArray(history) && this.run.head.source === "real") return { value: "passed", note: "terms, votes and applied entries; the answers cannot be checked", className: "good" };
     if (!Array.isArray(history)) return { value: "–", note: history?.absent ?? "no history of operations", className: "" };
     const bad = history.filter((each) => each.result === "violation");
     if (bad.length) return { value: "violated", note: `not linearizable: ${listed(bad.map((each) => each.key))}`, className: "bad" };
-    if (history.some((each) => each.result === "unknown")) return { value: "undecided", note: "the checker used up its budget", className: "warn" };
+    if (history.some((each) => each.result === "unknown")) return { value: "undecided", note: "the checker reached its limit", className: "warn" };
     return { value: "passed", note: "every answer is linearizable", className: "good" };
   }
 
   leaders() {
-    const { leaderships, leaderless, end } = this.run;
-    const rows = [
-      ...leaderships.map((each) => ({ ...each, who: `node ${each.node}`, term: String(each.term) })),
-      ...leaderless.map((each) => ({ ...each, who: "no leader", term: "" })),
-    ].map((each) => {
-      const start = Math.max(each.start, this.run.begin);
-      return { ...each, start, length: each.start + each.length - start };
-    }).filter((each) => each.length > 0).sort((a, b) => a.start - b.start);
+    const rows = objects(this.run.overview.led);
     const cells = rows.slice(0, MOST_ROWS).map((each) => {
       const last = each.start + each.length;
       const length = `${each.censored ? "> " : ""}${duration(each.length)}`;
-      return [each.term ? make("b", {}, each.who) : make("span", { className: "bad-text" }, each.who), each.term, this.at(each.start), last >= end ? "end of the trace" : this.at(last), length, this.show(each.start, last, each.start)];
+      return [make(each.majority ? "b" : "span", { className: each.majority ? "" : "bad-text" }, each.who), each.node ? String(each.term) : "", this.at(each.start), each.censored ? "end of the trace" : this.at(last), length, this.show(each.start, last, each.start)];
     });
     return make("section", {}, make("h3", {}, "Who led"), table(["", "term", "from", "until", "for", ""], cells), more(rows.length),
-      make("p", { className: "faint", hidden: !leaderless.length }, "“No leader” includes the time in which the leader could not reach a majority."));
+      make("p", { className: "faint", hidden: rows.every((each) => each.majority || !each.node) }, "A leader without a majority believed that it led, but could reach too few voters to commit anything."));
   }
 
   elections() {
@@ -161,48 +156,52 @@ export class SummaryTab {
   failures() {
     const { run } = this;
     const title = make("h3", {}, "Failed operations");
-    if (run.isChunked) return make("section", {}, title, make("p", { className: "faint" }, "The run is long: step through the failed operations with the buttons above, or open the tab Operations."));
-    const failed = failedOperations(run).sort((a, b) => Number(isWrite(b)) - Number(isWrite(a)) || a.invoke - b.invoke);
-    if (!failed.length) return make("section", {}, title, make("p", {}, run.operations.length ? "None: every operation succeeded." : "The trace has no operations."));
-    const over = failed.filter((each) => each.end !== null), open = failed.length - over.length;
-    const writes = over.filter(isWrite).length;
+    const { totals } = run.operations;
+    const failed = [...run.operations.failed].sort((a, b) => Number(isWrite(b)) - Number(isWrite(a)) || a.invoke - b.invoke);
+    if (!failed.length) return make("section", {}, title, make("p", {}, run.operations.count ? "None: every operation succeeded." : "The trace has no operations."));
+    const open = totals.open_writes + totals.open_reads, all = totals.failed_writes + totals.failed_reads + open;
     const rows = failed.slice(0, MOST_ROWS).map((each) => {
       const why = run.overview.sentences?.[each.number] ?? [];
-      return [
+      const cells = [
         make("b", {}, operationName(each)), clientText(run, each), this.at(each.invoke), each.end === null ? "–" : duration(each.end - each.invoke),
-        [make("span", { className: `outcome-${each.outcome}` }, outcomeText(each)), ...(why.length ? [make("div", { className: "faint" }, ...sentence(why.at(-1)))] : reason(each.note) ? [make("div", { className: "faint" }, reason(each.note))] : [])],
+        make("span", { className: `outcome-${each.outcome}` }, outcomeText(each)),
         button("Show", `Show the operation ${operationName(each)}`, () => {
           this.view.set({ operation: each.number, tab: "operations", key: run.overview.history?.length ? each.key : "" });
           this.view.showWindow(each.invoke, each.end ?? run.end, each.invoke);
         }, { className: "small" })];
+      return Object.assign(cells, { below: why.length ? sentence([...new Set([why[1], why.at(-1)])].join(" ")) : reason(each.note) ? [reason(each.note)] : null });
     });
     return make("section", {}, title,
-      make("p", {}, `${counted(writes, "write")} and ${counted(over.length - writes, "read")} failed.${open ? ` ${counted(open, "operation")} had no outcome when the trace ended.` : ""}`),
-      table(["", "client", "began", "after", "outcome", ""], rows), more(failed.length));
+      make("p", {}, `${counted(totals.failed_writes, "write")} and ${counted(totals.failed_reads, "read")} failed.${open ? ` ${counted(open, "operation")} had no outcome when the trace ended.` : ""}`),
+      ...(run.overview.failure_notes ?? []).map((note) => make("p", {}, note)),
+      table(["operation", run.head.source === "real" ? "taken by" : "client", "began", "ended after", "outcome", ""], rows), more(all));
   }
 
   checks() {
-    const { violations, history, level } = this.run.overview;
+    const { violations, history, level, checked, expectations } = this.run.overview;
     const parts = violations.slice(0, MOST_ROWS).map((each) => make("p", { className: "bad-text" }, `${this.at(each.t)}: ${each.check}. ${each.note} `, this.show(each.t - 5000, each.t + 5000, each.t)));
     if (Array.isArray(history)) {
       const bad = history.filter((each) => each.result !== "ok");
-      const operations = history.reduce((sum, each) => sum + each.operations.length, 0);
+      const operations = history.reduce((sum, each) => sum + each.count, 0);
       parts.push(make("p", {}, bad.length
         ? `Of ${counted(history.length, "key")}, ${bad.map((each) => `${each.key}: ${each.result}`).join("; ")}. The tab Operations shows where.`
         : `An order of all ${counted(operations, "operation")} on ${counted(history.length, "key")} explains every answer: the history is ${level ?? "linearizable"}.`));
     } else if (history?.absent) {
       parts.push(make("p", { className: "faint" }, `Linearizability is not judged: ${history.absent}.`));
     }
-    if (!parts.length) parts.push(make("p", { className: "faint" }, "No check failed."));
+    parts.push(...checked.failures.map((text) => make("p", { className: "bad-text" }, text)), ...[...checked.done, ...checked.missing].map((text) => make("p", {}, text)));
+    if (expectations.note) parts.push(make("p", {}, expectations.note));
+    if (expectations.rows.length) parts.push(table(["expectation", "", "expected", "seen"], expectations.rows.map(([name, ok, expected, seen]) => [
+      make("b", {}, name), make("span", { className: ok ? "" : "bad-text" }, ok ? "held" : "did not hold"), expected, seen])));
     return make("section", {}, make("h3", {}, "Checks"), ...parts);
   }
 }
 
 export function clientText(run, operation) {
-  return run.head.source === "real" ? `at node ${operation.node}` : `client ${operation.client}, node ${operation.node}`;
+  return run.head.source === "real" ? `node ${operation.node}` : `client ${operation.client}, node ${operation.node}`;
 }
 
-const more = (count) => make("p", { className: "faint", hidden: count <= MOST_ROWS }, `and ${count - MOST_ROWS} more`);
+const more = (count) => make("p", { className: "faint", hidden: count <= MOST_ROWS }, `and ${grouped(count - MOST_ROWS)} more`);
 
 // --- elections -----------------------------------------------------------------------------------------
 
@@ -211,7 +210,7 @@ export class ElectionsTab {
     this.view = view;
     this.elections = view.run.overview.elections;
     this.list = make("div", { className: "choices", role: "listbox", "aria-label": "Elections", tabIndex: 0 });
-    this.body = make("div", { className: "election-body", tabIndex: 0, role: "region", "aria-label": "The election" });
+    this.body = fadeEnd(make("div", { className: "election-body", tabIndex: 0, role: "region", "aria-label": "The election" }));
     panel.append(this.list, this.body);
     this.items = this.elections.map((each, place) => {
       const item = make("div", { className: "choice", role: "option", id: `election-${place}` },
@@ -242,7 +241,8 @@ export class ElectionsTab {
     this.chosen = place;
     this.items[place].setAttribute("aria-selected", "true");
     this.list.setAttribute("aria-activedescendant", `election-${place}`);
-    this.items[place].scrollIntoView({ block: "nearest" });
+    const top = this.items[place].offsetTop - this.list.offsetTop, { clientHeight, scrollTop } = this.list;
+    if (top < scrollTop || top > scrollTop + clientHeight - 30) this.list.scrollTop = top - clientHeight / 2;
     this.body.replaceChildren(...this.content(this.elections[place]));
     this.body.scrollTop = 0;
   }
@@ -254,7 +254,8 @@ export class ElectionsTab {
 
   content(election) {
     const { view } = this;
-    const { begin } = view.run;
+    const { zero } = view.run;
+    const own = election.rounds.map((round, number) => ({ ...round, number })).filter((round) => round.like === round.number);
     const show = button("Show this", "Show the window of this election", () => view.showWindow(election.start, election.end, election.start));
     const diagram = button("Space-time diagram", "Show its messages in the space-time diagram", () => {
       view.showWindow(election.start, Math.min(election.end, election.start + 100_000), election.start);
@@ -262,27 +263,29 @@ export class ElectionsTab {
     });
     return [
       make("h3", {}, electionTitle(election)),
-      make("p", { className: "faint" }, `${seconds(election.start - begin)} to ${election.censored ? "the end of the trace" : seconds(election.end - begin)} · ${counted(election.messages, "message")} about votes`),
+      make("p", { className: "faint" }, `${seconds(election.start - zero)} to ${election.censored ? "the end of the trace" : seconds(election.end - zero)} · ${counted(election.messages, "message")} about votes sent`),
       sentences(electionSentences(election)), make("p", { className: "buttons" }, show, diagram),
-      ...election.rounds.slice(0, MOST_ROWS).map((round) => this.round(round)), more(election.rounds.length),
+      ...own.slice(0, MOST_ROWS).map((round) => this.round(round, election.rounds.filter((each) => each.like === round.number))), more(own.length),
     ];
   }
 
-  round(round) {
-    const { begin } = this.view.run;
+  /** A round, and how many others went in the same way. */
+  round(round, alike) {
+    const { zero } = this.view.run;
     const kind = round.kind === "pre_vote" ? "asks for pre-votes for" : "asks for votes in";
     const rows = round.asked.map((ask) => {
       const [mark, text] = ANSWERS[ask.answer];
       return [
         `node ${ask.voter}`, make("span", { className: `answer-${ask.answer}` }, make("b", {}, mark), ` ${text}`),
-        ask.answered_us === null || ask.answered_us === undefined ? "–" : `after ${duration(ask.answered_us - ask.sent_us)}`, ask.why || "",
+        ask.answered_us === null || ask.answered_us === undefined ? "–" : duration(ask.answered_us - round.start_us), ask.why || "",
       ];
     });
     const term = round.kind === "pre_vote" ? round.term + 1 : round.term;  // a pre-vote is about the next term
     return make("section", { className: "round" },
-      make("h4", {}, `${seconds(round.start_us - begin)}: node ${round.candidate} ${kind} term ${term}: `, make("span", { className: `result-${round.result}` }, ENDINGS[round.result] ?? round.result), " ",
+      make("h4", {}, `${seconds(round.start_us - zero)}: node ${round.candidate} ${kind} term ${term}: `, make("span", { className: `result-${round.result}` }, `${ENDINGS[round.result] ?? round.result}${round.why ? `: ${round.why}` : ""}`), " ",
         button("Show", "Show this round", () => this.view.showWindow(round.start_us, round.end_us, round.start_us), { className: "small" })),
-      table(["voter", "answer", "", "why"], rows, "asks"));
+      table(["voter", "answer", "after the round began", "why"], rows, "asks"),
+      ...(alike.length > 1 ? [make("p", { className: "faint" }, `${counted(alike.length - 1, "more round")} of node ${round.candidate} went in the same way, the last one until ${seconds(alike.at(-1).end_us - zero)}.`)] : []));
   }
 }
 
@@ -297,7 +300,7 @@ export class ScenarioTab {
       ["logs", head.inferred ? "inferred: the trace does not hold them" : "in the trace"],
       ["begins", head.source === "real" ? utc(head.origin_us) : "0 s"], ["made by", head.version],
     ];
-    panel.append(
+    fadeEnd(panel).append(
       make("dl", { className: "about" }, ...facts.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)])),
       head.scenario ? make("pre", { tabIndex: 0, "aria-label": "The scenario" }, head.scenario) : make("p", { className: "faint" }, "The trace does not hold a scenario."));
   }

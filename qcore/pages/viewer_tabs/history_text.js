@@ -1,6 +1,6 @@
 // The path of an operation through the cluster in words, and the order in which a key's operations took effect.
 
-import { duration, moment } from "../shared/format.js";
+import { duration, grouped, moment } from "../shared/format.js";
 import { reason } from "../shared/raft_words.js";
 import { clientText, operationName, outcomeText } from "./explain.js";
 
@@ -18,7 +18,7 @@ const STAGES = [
 
 /** What is known about an operation, line by line. */
 export function operationLines(run, each) {
-  const begun = `${moment(each.invoke - run.begin)}: ${clientText(run, each)}, ${operationName(each)}`;
+  const begun = `${moment(each.invoke - run.zero)}: ${clientText(run, each)}, ${operationName(each)}`;
   const lines = [begun];
   const written = run.overview.sentences?.[each.number];
   if (written?.length) lines.push(...written);
@@ -32,27 +32,25 @@ export function operationLines(run, each) {
     }
     if (lines.length === 1 && each.is_forwarded && each.leader) lines.push(`node ${each.node} sent it on to leader ${each.leader}`);
   }
-  const length = each.end === null ? "" : ` after ${duration(each.end - each.invoke)}`;
+  const length = each.end === null ? "" : `${duration(each.end - each.invoke)} after it began: `;
   const found = each.op === "read" && each.outcome === "ok" && each.key !== "" ? `, the value was ${each.output ?? "nothing"}` : "";
-  lines.push(`${outcomeText(each)}${length}${found}${reason(each.note) ? ` (${reason(each.note)})` : ""}`);
-  if (each.judged === false && each.outcome === "ok") lines.push("Not judged: a stale read promises less than a linearizable one.");
+  lines.push(`${length}${outcomeText(each)}${found}${reason(each.note) ? ` (${reason(each.note)})` : ""}`);
+  if (each.judged === false && each.outcome === "ok" && each.op === "read" && Array.isArray(run.overview.history)) lines.push("Not judged: a stale read promises less than a linearizable one.");
   return lines;
 }
+
+const NO_ORDER = { history: null, places: new Map(), stuck: new Map(), order: [] };
+const orders = new Map();
 
 /** Of each operation of a key: its place in the order that explains the answers, and whether it is stuck. */
 export function orderOf(run, key) {
   const history = Array.isArray(run.overview.history) ? run.overview.history.find((each) => each.key === key) : null;
-  const places = new Map(), stuck = new Map();
-  if (!history) return { history: null, places, stuck, order: [] };
-  if (history.result !== "ok") {
-    history.prefix.forEach((number, place) => places.set(number, place + 1));
-    history.stuck.forEach((number, place) => stuck.set(number, history.why[place] ?? ""));
-    return { history, places, stuck, order: history.prefix };
+  if (!history) return NO_ORDER;
+  if (!orders.has(key)) {
+    const stuck = new Map(history.stuck.map((number, place) => [number, history.why[place] ?? ""]));
+    orders.set(key, { history, stuck, order: history.order, places: new Map(history.order.map((number, place) => [number, place + 1])) });
   }
-  const order = history.operations.filter((number) => run.operations[number]?.index > 0)
-    .sort((a, b) => run.operations[a].index - run.operations[b].index);
-  order.forEach((number, place) => places.set(number, place + 1));
-  return { history, places, stuck, order };
+  return orders.get(key);
 }
 
 /** The verdict on a key in words. */
@@ -68,7 +66,7 @@ export function verdictText(run, key, { history, order, stuck }) {
   if (history.result === "ok") {
     return order.length ? "Linearizable. The numbers are the order of the operations in the log." : "Linearizable: an order of the operations explains every answer.";
   }
-  if (history.result === "unknown") return "Not decided: the checker used up its budget.";
-  return `Not linearizable. ${order.length} of ${history.operations.length} operations can be placed, in the order of the numbers. ${
+  if (history.result === "unknown") return `Not decided: ${history.explanation.split("\n")[0]}.`;
+  return `Not linearizable. ${grouped(order.length)} of ${grouped(history.count)} operations can be placed, in the order of the numbers. ${
     stuck.size === 1 ? "The red one cannot come next" : "None of the red ones can come next"}.`;
 }

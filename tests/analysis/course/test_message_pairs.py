@@ -6,8 +6,10 @@ from qcore.analysis.course.message_pairs import (
     DUPLICATE_NOTE,
     NO_RECEIPT,
     NO_TRACE,
+    RECEIVER_DOWN,
     pair_messages,
 )
+from qcore.analysis.spans import RoleSpan
 from qcore.trace import TraceWriter
 
 
@@ -83,6 +85,27 @@ def test_a_real_message_that_was_overtaken_is_lost() -> None:
     assert (lost.outcome, lost.end_us, lost.why) == ("lost", 7, NO_RECEIPT)
     assert (silent.outcome, silent.end_us, silent.why) == ("in_flight", 1, NO_TRACE)
     assert (received.outcome, flying.outcome, flying.end_us) == ("received", "in_flight", 90)
+
+
+def test_a_message_to_a_real_node_that_went_down_is_lost_then() -> None:
+    trace = TraceWriter(keep=True)
+    trace.send(0, 1, 2, "1-1", "AppendEntries", 1, "")
+    trace.recv(2, 2, 1, "1-1", "AppendEntries")
+    trace.send(4, 1, 2, "1-2", "AppendEntries", 1, "")  # node 2 is killed while it is under way
+    trace.send(30, 1, 2, "1-3", "AppendEntries", 1, "")  # and is down when this one is sent
+    trace.send(70, 1, 2, "1-4", "AppendEntries", 1, "")  # here it is up again
+    spans = [
+        RoleSpan(2, 0, 10, "follower", 1, 1),
+        RoleSpan(2, 10, 60, "down", 1, None, "silent"),
+        RoleSpan(2, 60, 90, "follower", 1, 1),
+    ]
+    found = pair_messages(trace.trace().records(), 0, 90, is_simulated=False, spans=spans)
+    assert [(m.outcome, m.end_us, m.why) for m in found] == [
+        ("received", 2, ""),
+        ("lost", 10, RECEIVER_DOWN),
+        ("lost", 30, RECEIVER_DOWN),
+        ("in_flight", 90, ""),
+    ]
 
 
 def test_a_loss_without_a_message_has_no_length() -> None:

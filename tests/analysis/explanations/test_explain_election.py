@@ -48,11 +48,15 @@ def test_an_open_election_is_censored() -> None:
     assert (election.outcome, election.is_censored, election.end_us) == ("open", True, 2_000 * MS)
     assert election.rounds[0].result == "open"
     assert str(explain(course, election)).splitlines() == [
-        "Election 2: no leader for 1,000 ms, until the trace ends",
+        "Election 2: no leader with a majority for 1 s, until the trace ends",
         "- Node 1 led term 1 until 1.000 s, when it crashed.",
         "- Node 2's election timeout passed first, at 1.200 s, 300 ms after the last message from node 1.",
         "- Node 2 asked nodes 1 and 3 for pre-votes at 1.200 s, but did not get the one that it needed: nodes 1 "
         "and 3 were down.",
+        "- Election timeout 200 ms and rounds without a majority 800 ms: 1 s in all.",
+        "- 80 % of this was rounds without a majority: too many voters were down.",
+        "- Until the end, node 1 was down (since 1.000 s: it crashed) and node 3 was down (since 1.000 s: it crashed): "
+        "no majority could answer, so no election was possible.",
         "- The trace ends at 2.000 s, before a leader is elected.",
     ]
 
@@ -68,12 +72,13 @@ def test_voters_reject_for_their_reasons() -> None:
         2, 1_201, {1: "node is down", 3: "refused", 4: "refused", 5: "refused"}, {5: 4}
     )
     cluster.role(2, 1_210, "follower", 1)
-    (*_, rounds, _end) = _sentences(cluster.course(1_300), 2)
+    (*_, rounds, _whole, _longest, _end) = _sentences(cluster.course(1_300), 2)
     assert rounds == (
-        "Node 2 asked nodes 1, 3, 4 and 5 for pre-votes at 1.200 s, but got none of the 2 that it needed: node 1 was "
-        "down; node 3 rejected, because it had heard from leader 1 200 ms before; node 4 rejected, because it had "
-        "heard from leader 1 301 ms before and its log was more up to date (entry 9 of term 1; the candidate's ended "
-        "with entry 0 of term 0); node 5 rejected, because it was already in term 4."
+        "Node 2 asked nodes 1, 3, 4 and 5 for pre-votes at 1.200 s, but got none of the 2 that it needed: node 1 "
+        "was down; node 3 rejected, because it had heard from leader 1 only 200 ms earlier; node 4 rejected, "
+        "because the last message of leader 1 had reached it 301 ms earlier and its log was more up to date (entry "
+        "9 of term 1; the candidate's ended with entry 0 of term 0); node 5 rejected, because it was already in "
+        "term 4."
     )
 
 

@@ -79,8 +79,9 @@ def test_a_lost_forward_had_no_effect() -> None:
     trace.op(1_000_000, 2, "unknown", 7, 1, "write", "x", 5, "timeout")
     assert _explained(trace)[1:] == [
         "Node 2 forwarded it to leader 1, but the message was lost (the link was cut).",
-        "Client 7 stopped waiting at 1.000 s, without a response, so its outcome is unknown to the client; but it "
-        "reached no leader, so it had no effect.",
+        "Client 7 stopped waiting at 1.000 s, without a response, so it could not know whether the write had an "
+        "effect.",
+        "The trace shows that it had none: it reached no leader.",
     ]
 
 
@@ -98,9 +99,8 @@ def test_a_write_may_take_effect_without_a_response() -> None:
     (row,) = course.operations
     assert (row.index, row.durable_us, row.quorum_us, row.committed_us) == (1, 40, 50, 60)
     assert (
-        explain(course, row)
-        .sentences[-1]
-        .endswith("but the entry was committed, so it took effect.")
+        explain(course, row).sentences[-1]
+        == "The trace shows that it had: its entry was committed."
     )
 
 
@@ -114,8 +114,14 @@ def test_a_replaced_entry_is_not_committed() -> None:
     trace.log(50, 1, "append", 1, 2, 1)
     trace.commit(60, 1, 1)
     trace.op(70, 2, "unknown", 7, 1, "write", "x", 5, "OutcomeUnknown")
-    (row,) = read_course(trace).operations
+    course = read_course(trace)
+    (row,) = course.operations
     assert (row.index, row.term, row.committed_us) == (1, 1, None)
+    assert explain(course, row).sentences[-2:] == (
+        "Client 7 got the answer that the outcome is unknown at 0.000 s, so it could not know whether the write had "
+        "an effect.",
+        "The trace shows that it had none: an entry of term 2 replaced its entry.",
+    )
 
 
 def test_without_details_only_the_node_is_known() -> None:
@@ -127,7 +133,7 @@ def test_without_details_only_the_node_is_known() -> None:
     (row,) = course.operations
     assert (row.is_inferred, row.took, row.leader) == (True, ((2, 10),), None)
     assert str(explain(course, row)).splitlines() == [
-        "Client 7, operation 1: cas x from 4 to 5: ok after 0.0 ms",
+        "Client 7, operation 1: set x from 4 to 5: ok after 20 µs",
         "- Client 7 asked node 2 at 0.000 s.",
         "- Client 7 had the response at 0.000 s (did not match).",
         "- This trace has no details of requests, so it does not show more.",

@@ -15,16 +15,22 @@ from rich.console import Console
 from qcore.cli.top.top_layout import PANELS, screen
 from qcore.cli.top.top_samples import (
     ClusterFigures,
+    ClusterSampler,
     MemberRow,
     NodeAnswers,
     Rates,
     bucket_percentile_ms,
+    newest_events,
     rates_of,
 )
+from qcore.client.client import Client
+from qcore.node.node import Node
 from qcore.processes import ProcessCluster
 from tests.client.test_sync_client import node
+from tests.node.embedded.embedded_nodes import config_of
 from tests.process.conftest import ARGUMENTS, initialise
 from tests.process.support.commands import run_here
+from tests.transport.support.endpoints import async_test
 
 BOUNDS = (0.001, 0.01, 0.1)
 
@@ -95,6 +101,25 @@ def test_each_panel_can_be_left_out() -> None:
     assert "stopped" in drawn(figures(), is_paused=True)[0]
 
 
+def test_what_only_others_say_is_marked() -> None:
+    lines = drawn(figures(leader_says=2, older=[2, 3]))
+    assert "node 1 leads term 7, says node 2" in lines[0]
+    assert lines[1].endswith("without rates, leaders and log lines: node 2, 3")
+
+
+def test_a_log_line_names_the_role_if_there_is_room() -> None:
+    line = {**figures().lines[0], "term": 3, "role": "follower"}
+    for width, is_shown in ((80, False), (120, True)):
+        shown = "\n".join(drawn(figures(lines=[line]), width))
+        assert ("term 3 follower" in shown) is is_shown
+
+
+def test_a_change_names_the_old_voters() -> None:
+    change = {"t_us": 0, "index": 9, "voters": [1, 2], "voters_outgoing": [1], "learners": [3]}
+    shown = "\n".join(drawn(figures(changes=[change])))
+    assert "voters 1, 2; with the old voters 1; learners 3 (index 9)" in shown
+
+
 def test_the_share_of_a_bucket_is_interpolated() -> None:
     assert bucket_percentile_ms([0, 0, 0, 0], BOUNDS, 0.5) is None
     assert bucket_percentile_ms([0, 10, 0, 0], BOUNDS, 0.5) == pytest.approx(5.5)
@@ -123,6 +148,35 @@ def test_rates_are_differences_in_time() -> None:
     assert rates.write_p50 == pytest.approx(5.5)
 
 
+@async_test
+async def test_events_of_dead_nodes_stay(tmp_path: Path) -> None:
+    async with Node(config_of(1, tmp_path)) as alone:
+        await alone.client.init()
+        client = Client([alone.address])
+        sampler = ClusterSampler(client, [alone.address])
+        await sampler.ask()
+        before = sampler.figures()
+    await sampler.ask()
+    after = sampler.figures()
+    sampler.close()
+    await client.close()
+    assert "node 1 leads term" in drawn(before)[0]
+    assert after.cluster_id == before.cluster_id
+    assert (after.leaders, after.changes) == (before.leaders, before.changes)
+    assert after.lines == before.lines != []
+    assert "no node answers" in drawn(after)[0]
+    assert [(each.node, each.is_up) for each in after.members] == [(1, False)]
+
+
+def test_lines_do_not_displace_changes() -> None:
+    change: dict[str, Any] = {"kind": "leader", "sequence": 1}
+    lines: list[dict[str, Any]] = [{"kind": "line", "sequence": n} for n in range(2, 900)]
+    kept = newest_events([change, *lines])
+    assert kept[0] == change
+    assert kept[-1] == lines[-1]
+    assert len(kept) < 300
+
+
 def test_once_prints_one_screen_and_json_the_same_figures(tmp_path: Path) -> None:
     with node(tmp_path) as address:
         words = ("top", "--once", "--interval", "0.2", "--endpoints", address)
@@ -134,6 +188,7 @@ def test_once_prints_one_screen_and_json_the_same_figures(tmp_path: Path) -> Non
     assert (body["leader"], [each["node"] for each in body["members"]]) == (1, [1])
     assert body["members"][0]["is_up"] is True
     assert body["leaders"][0]["leader"] == 1
+    assert body["rates"]["committed"] == body["rates"]["applied"] == 0
     assert any(line["text"] == "role changed" for line in body["lines"])
 
 
@@ -166,3 +221,17 @@ def test_a_terminal_shows_the_new_leader_and_the_dead_one(tmp_path: Path) -> Non
         assert child.exitstatus == 0
         assert child.before is not None
         assert "\x1b[?1049l" in child.before  # the screen is as it was
+        # A terminal that can only print lines.
+        dumb = pexpect.spawn(
+            "qcore",
+            ["top", "--endpoints", ",".join(cluster.endpoints)],
+            dimensions=(30, 100),
+            env={**environment, "TERM": "dumb"},
+            encoding="utf-8",
+            timeout=60,
+        )
+        dumb.expect(pexpect.EOF)
+        dumb.close()
+        assert dumb.exitstatus == 0
+        assert "2 of 3 members up" in str(dumb.before)
+        assert "\x1b" not in str(dumb.before)

@@ -166,7 +166,7 @@ def another_leader_accepts_a_write(
         with WireClient(leading[0].address) as client:
             return write_name(client, entity, "elsewhere", 20)
 
-    wait_for(written, 20, "a write at another leader")
+    wait_for(written, 60, "a write at another leader")
 
 
 def test_real_leader_with_stalled_disk_steps_down_and_answers(tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def send_again(node: NodeProcess, once: dict[str, Any]) -> None:
             reply = client.ask("Perform", **once)
         return bool(reply["UpdateEntity"]["error"] is None)
 
-    wait_for(answered, 20, "the increment to be answered")
+    wait_for(answered, 60, "the increment to be answered")
 
 
 def has_snapshot(node: NodeProcess) -> bool:
@@ -246,7 +246,7 @@ def an_increment_is_sent_again_elsewhere(directory: Path, without: str = "") -> 
         leader.start()
         cluster.wait_converged()
         for node in cluster.nodes.values():
-            wait_for(partial(has_snapshot, node), 20, "a snapshot")
+            wait_for(partial(has_snapshot, node), 60, "a snapshot")
             node.kill()
         cluster.start()
         last = cluster.wait_leader()

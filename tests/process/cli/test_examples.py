@@ -172,7 +172,7 @@ def test_a_node_runs_on_a_user_defined_storage(tmp_path: Path) -> None:
                     assert client.ask("Init", nodes=[]) == {"Ok": None}
                     client.perform("SetSchema", entity_schema=string_schema("Kept", "Name"))
                 else:
-                    wait_for(lambda: client.ask("GetMetrics")["state"] == "Leader", 20, "a leader")  # noqa: B023 - called within this turn of the loop
+                    wait_for(lambda: client.ask("GetMetrics")["state"] == "Leader", 60, "a leader")  # noqa: B023 - called within this turn of the loop
                     found = client.perform("GetSchema", entity_type="Kept")
                     assert found["response"]["entity_type"] == "Kept"
         finally:

@@ -100,7 +100,7 @@ def test_another_worker_leads_after_a_kill(workers: list[Worker]) -> None:
     assert after["term"] > before["term"]
     assert after["runs"] > before["runs"]
     assert rest[0].ask("/keys/visits") == {"ok": True, "value": 5}
-    wait_for(lambda: rest[1].ask("/keys/visits", b'"six"'), 20, "a write without the first leader")
+    wait_for(lambda: rest[1].ask("/keys/visits", b'"six"'), 60, "a write without the first leader")
 
     first.start()
     seen = wait_for(lambda: first.ask("/keys/visits"), 60, "the restarted worker")

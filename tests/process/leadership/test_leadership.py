@@ -94,7 +94,7 @@ def stop_with_work_in_flight(
         try:
             client.send([{"Perform": {"id": str(n), "request": request}} for n in range(IN_FLIGHT)])
             waiting = f'"requests": {IN_FLIGHT}'
-            wait_for(lambda: waiting in leader.get("/status")[1], 20, "the requests to arrive")
+            wait_for(lambda: waiting in leader.get("/status")[1], 60, "the requests to arrive")
             since = len(leader.log_text())
             leader.signal(signal.SIGTERM)
             wait_for(
@@ -178,7 +178,7 @@ def test_a_cluster_without_an_electable_voter_reports_it(tmp_path: Path) -> None
             node.arguments += ["--priority", "0"]
             node.start()
             cluster.wait_converged()
-        wait_for(lambda: "too many voters never lead" in first.log_text(), 20, "the leader's log")
+        wait_for(lambda: "too many voters never lead" in first.log_text(), 60, "the leader's log")
         assert "qcore_raft_priority_zero_voters 2" in first.get("/metrics")[1]
         code, output = health(cluster)
         assert code == 0, output
@@ -188,7 +188,7 @@ def test_a_cluster_without_an_electable_voter_reports_it(tmp_path: Path) -> None
         assert "priorities" in rejected.stderr
         assert "no node could ever lead again" in rejected.stderr
         first.kill()
-        wait_for(lambda: "never leads" in second.get("/readyz")[1], 20, "node 2 to miss its leader")
+        wait_for(lambda: "never leads" in second.get("/readyz")[1], 60, "node 2 to miss its leader")
         code, output = health(cluster)
         assert code == 5
         assert (

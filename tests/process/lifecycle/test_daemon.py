@@ -47,10 +47,10 @@ def test_sighup_does_not_stop_a_node(tmp_path: Path) -> None:
         for node in (plain, nohup):
             node.wait_live()
             node.signal(signal.SIGHUP)
-        wait_for(lambda: plain.log_text().count("=SIGHUP") == 2, 10, "the lines about the signals")
+        wait_for(lambda: plain.log_text().count("=SIGHUP") == 2, 60, "the lines about the signals")
         assert plain.log_text().index("=SIGHUP") < plain.log_text().index("listening")
         assert plain.stop() == 0
-        wait_for(lambda: nohup.get("/livez")[0] == 200, 10, "the other node, which keeps running")
+        wait_for(lambda: nohup.get("/livez")[0] == 200, 60, "the other node, which keeps running")
         assert nohup.stop() == 0
         assert "SIGHUP" not in nohup.log_text()
         assert warnings_of_readers(nohup) == []
@@ -103,7 +103,7 @@ def test_a_terminal_that_closes_stops_a_node(tmp_path: Path) -> None:
     try:
         wait_for(lambda: log.exists() and "listening" in log.read_text(), 30, "the node to listen")
         os.kill(child, signal.SIGHUP)  # the terminal is open
-        wait_for(lambda: "files again" in log.read_text(), 10, "the line about the signal")
+        wait_for(lambda: "files again" in log.read_text(), 60, "the line about the signal")
         assert "shutting down" not in log.read_text()
         os.close(terminal)
         _, status = os.waitpid(child, 0)

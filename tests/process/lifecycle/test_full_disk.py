@@ -33,13 +33,13 @@ def test_a_node_with_a_full_disk_joins_once_there_is_space(tmp_path: Path) -> No
         full.touch()
         with WireClient(node.address) as client:
             client.send({"Init": {"id": "1", "nodes": []}})
-            wait_for(lambda: "disk full" in node.log_text(), 20, "the disk to be full")
+            wait_for(lambda: "disk full" in node.log_text(), 60, "the disk to be full")
             full.unlink()
             assert client.receive() == {"InitResponse": {"id": "1", "response": {"Ok": None}}}
-            wait_for(lambda: node.status().get("state") == "Leader", 20, "the node to lead")
+            wait_for(lambda: node.status().get("state") == "Leader", 60, "the node to lead")
         assert node.stop() == 0
         node.start()
-        wait_for(lambda: node.status().get("state") == "Leader", 20, "the node to lead again")
+        wait_for(lambda: node.status().get("state") == "Leader", 60, "the node to lead again")
         assert node.stop() == 0
     finally:
         node.kill()

@@ -40,7 +40,7 @@ def certificate(directory: Path) -> None:
 def hang_up(node: NodeProcess, log: Path, expected: str) -> str:
     """Send SIGHUP, and return the log once it has this text."""
     node.signal(signal.SIGHUP)
-    wait_for(lambda: log.exists() and expected in log.read_text(), 20, expected)
+    wait_for(lambda: log.exists() and expected in log.read_text(), 60, expected)
     return log.read_text()
 
 
@@ -60,7 +60,7 @@ def test_sighup_opens_files_again_and_takes_the_level(node: NodeProcess, tmp_pat
 
     # The new files take what happens now, and the trace begins with its header.
     trace = tmp_path / "trace"
-    wait_for(lambda: trace.exists() and trace.read_text(), 20, "the new trace")
+    wait_for(lambda: trace.exists() and trace.read_text(), 60, "the new trace")
     assert json.loads(trace.read_text().splitlines()[0])["kind"] == "run"
     assert (tmp_path / "audit-log").stat().st_mode & 0o777 == 0o600
 
@@ -76,6 +76,6 @@ def test_sighup_opens_files_again_and_takes_the_level(node: NodeProcess, tmp_pat
     node.signal(signal.SIGHUP)
     second = tmp_path / "log-file.2"
     failure = "a file cannot be opened again"
-    wait_for(lambda: failure in second.read_text(), 20, failure)
+    wait_for(lambda: failure in second.read_text(), 60, failure)
     assert node.stop() == 0
     assert second.read_text().endswith("stopped\n")

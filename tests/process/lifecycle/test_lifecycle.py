@@ -61,7 +61,7 @@ def test_a_restart_resumes_from_disk(node: NodeProcess) -> None:
     assert node.stop() == 0
     node.start()
     with WireClient(node.address) as client:
-        wait_for(lambda: node.status().get("state") == "Leader", 20, "the node to lead again")
+        wait_for(lambda: node.status().get("state") == "Leader", 60, "the node to lead again")
         read = client.perform("UpdateEntity", request=[read_field(entity, "Text")])
         after = client.ask("GetMetrics")
     assert read["response"][0]["Read"]["value"] == {"String": "kept"}
@@ -103,7 +103,7 @@ def test_a_second_signal_stops_a_node_immediately(cluster: ProcessCluster) -> No
         create = {"CreateEntity": {"entity_type": "Item", "parent_id": None, "name": "x"}}
         client.send({"Perform": {"id": "stuck", "request": create}})
         waiting = '"requests": 1'
-        wait_for(lambda: waiting in leader.get("/status")[1], 20, "the write to arrive")
+        wait_for(lambda: waiting in leader.get("/status")[1], 60, "the write to arrive")
         leader.signal(signal.SIGTERM)
         wait_for(
             lambda: "shutting down" in leader.log_text(), 20, "the node to receive the first signal"
@@ -215,7 +215,7 @@ def test_http_pages_show_whether_a_node_has_a_cluster(node: NodeProcess) -> None
     assert "no cluster" in reason
     assert node.status()["state"] == "Learner"
     begin_alone(node)
-    wait_for(lambda: node.get("/readyz")[0] == 200, 20, "the node to be ready")
+    wait_for(lambda: node.get("/readyz")[0] == 200, 60, "the node to be ready")
     code, page = node.get("/metrics")
     assert code == 200
     assert 'qcore_raft_role{role="leader"} 1' in page
@@ -326,7 +326,7 @@ def test_a_follower_proposes_a_topology_the_leader_lacks(tmp_path: Path) -> None
                 answer = client.perform("GetSchema", entity_type="Room")
             return answer["error"] is None
 
-        wait_for(loaded, 20, "the topology")
+        wait_for(loaded, 60, "the topology")
         cluster.wait_converged()
     assert_no_traceback(cluster)
 

@@ -55,7 +55,7 @@ def begin(started: NodeProcess) -> None:
     started.wait_live()
     with WireClient(started.address) as client:
         assert client.ask("Init", nodes=[]) == {"Ok": None}
-    wait_for(lambda: started.status().get("state") == "Leader", 20, "a leader")
+    wait_for(lambda: started.status().get("state") == "Leader", 60, "a leader")
 
 
 def metric(started: NodeProcess, name: str) -> float:
@@ -102,7 +102,7 @@ def test_a_node_serves_and_stops_while_its_output_is_not_read(tmp_path: Path) ->
             for _ in range(30):
                 client.send([{"GetMetrics": {"id": 1}}] * 256)
                 client.receive_all(256)
-            wait_for(lambda: metric(seen, "qcore_log_lines_dropped_total"), 20, "dropped lines")
+            wait_for(lambda: metric(seen, "qcore_log_lines_dropped_total"), 60, "dropped lines")
             assert client.perform("SetSchema", entity_schema=string_schema("T"))["error"] is None
         assert metric(seen, "qcore_trace_lines_dropped_total") == 0
         process.terminate()
@@ -125,7 +125,7 @@ def test_a_full_node_with_few_files_serves_admin_requests(
                 caller = stack.enter_context(socket.socket())
                 caller.setblocking(False)
                 caller.connect_ex(("127.0.0.1", started.port))
-            wait_for(lambda: started.get("/livez")[0] == 200, 20, "an answer")
+            wait_for(lambda: started.get("/livez")[0] == 200, 60, "an answer")
             with WireClient(started.address) as client, WireClient(started.address):
                 with pytest.raises(InvalidStatus, match="503"):
                     WireClient(started.address)

@@ -55,7 +55,7 @@ def test_a_cluster_on_rules_4_gets_keys_once_all_members_can(tmp_path: Path) -> 
             last.arguments = [*ARGUMENTS]
             last.start()
             for node in cluster.running():
-                wait_for(lambda: rules_of(node) == KEYS_SINCE_RULES, 20, "rules 5")  # noqa: B023 - called here
+                wait_for(lambda: rules_of(node) == KEYS_SINCE_RULES, 60, "rules 5")  # noqa: B023 - called here
             with pytest.raises(ConnectionClosed) as closed:
                 stranger.receive()
             assert closed.value.rcvd is not None
@@ -84,6 +84,6 @@ def test_a_member_without_its_key_file_does_not_start(tmp_path: Path) -> None:
         node.stop()
         (node.data_dir / "node.key").unlink()
         node.spawn()
-        wait_for(lambda: not node.running, 20, "the end of the node")
+        wait_for(lambda: not node.running, 60, "the end of the node")
         assert "node.key is missing" in node.log_text()
         assert not (node.data_dir / "node.key").exists()

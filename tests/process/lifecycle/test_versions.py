@@ -107,7 +107,7 @@ def test_another_machine_rejects_data_of_rules_1(tmp_path: Path, what: str, how:
             write(cluster, set_text, in_session=what == "session")
         node = cluster.nodes[1]
         if what == "snapshot":
-            wait_for(lambda: node.status()["snapshot"] is not None, 20, "a snapshot")
+            wait_for(lambda: node.status()["snapshot"] is not None, 60, "a snapshot")
             execute(cluster, "b")  # on disk after the snapshot
         if how == "stop":
             node.stop()
@@ -126,7 +126,7 @@ def test_another_machine_rejects_data_of_rules_1(tmp_path: Path, what: str, how:
         node.arguments = arguments
         node.start()
         assert "true" in execute(cluster, "later")
-        wait_for(lambda: node.status()["qcore"]["machine"]["recorded"], 20, "rules 2")
+        wait_for(lambda: node.status()["qcore"]["machine"]["recorded"], 60, "rules 2")
         assert_no_traceback(cluster)
 
 
@@ -159,7 +159,7 @@ def test_data_of_rules_1_with_one_known_command_is_accepted(tmp_path: Path) -> N
         node.arguments = [*node.arguments, *kept]
         node.start()
         execute(cluster, "b")
-        wait_for(lambda: node.status()["snapshot"] is not None, 20, "a snapshot")
+        wait_for(lambda: node.status()["snapshot"] is not None, 60, "a snapshot")
         node.stop()
         node.arguments = [*arguments, "--max-rules", "1"]
         node.start()
@@ -199,7 +199,7 @@ def test_a_new_node_with_another_machine_is_rejected(tmp_path: Path) -> None:
             20,
             "the node with another machine",
         )
-        wait_for(lambda: "state machine" in leader.log_text(), 20, "the leader")
+        wait_for(lambda: "state machine" in leader.log_text(), 60, "the leader")
         assert odd.status()["last_log_index"] is None, "nothing was written to its log"
         odd.stop()
         odd.arguments = [*ARGUMENTS, "--machine", "kv"]

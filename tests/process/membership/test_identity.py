@@ -109,7 +109,7 @@ def test_a_node_of_another_cluster_cannot_be_taken_over(pair: ProcessCluster) ->
         lambda: cluster_id in first.log_text(), 20, "node 1 to name the cluster that rejected it"
     )
     refused = "Hello of node 1 refused"
-    wait_for(lambda: refused in second.log_text(), 20, "node 2 to name the node that it rejected")
+    wait_for(lambda: refused in second.log_text(), 60, "node 2 to name the node that it rejected")
     status = second.status()
     assert status["qcore"]["cluster_id"] == cluster_id
     assert status["state"] == "Leader"

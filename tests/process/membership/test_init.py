@@ -99,8 +99,8 @@ def test_inits_without_a_token_form_at_most_one_cluster(tmp_path: Path) -> None:
                 answer = client.ask("Init", nodes=cluster.members)
             return "Ok" in answer or "already a member" in answer["Err"]
 
-        wait_for(begun, 20, "a cluster")
-        wait_for(lambda: None not in cluster_ids(cluster), 20, "all nodes to join")
+        wait_for(begun, 60, "a cluster")
+        wait_for(lambda: None not in cluster_ids(cluster), 60, "all nodes to join")
         assert len(set(cluster_ids(cluster))) == 1
         cluster.wait_leader()
         cluster.wait_converged()

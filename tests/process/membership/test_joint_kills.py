@@ -71,7 +71,7 @@ def test_a_change_only_the_dead_leader_knew_is_rolled_back(tmp_path: Path) -> No
                 for node in others:
                     node.kill()
                 leader.resume()
-                wait_for(lambda: joint_and_durable(leader), 20, "the joint phase")
+                wait_for(lambda: joint_and_durable(leader), 60, "the joint phase")
                 leader.kill()
             died_in = configuration_on_disk(leader)
             assert (died_in.voters, died_in.voters_outgoing) == ((1, 2, 3, 4), (1, 2, 3))
@@ -147,7 +147,7 @@ def test_a_change_only_the_new_side_knew_is_decided_either_way(tmp_path: Path) -
                 node.pause()
             with WireClient(leader.address) as client:
                 client.send({"ChangeMembership": {"id": "c", "members": target}})
-                wait_for(lambda: all(map(joint_and_durable, (leader, *new))), 20, "the joint phase")
+                wait_for(lambda: all(map(joint_and_durable, (leader, *new))), 60, "the joint phase")
                 leader.kill()
             assert configuration_on_disk(leader).is_joint
             for node in followers:

@@ -35,7 +35,7 @@ def test_single_node_backs_up_and_survives_a_missing_directory(tmp_path: Path) -
         cluster.start()
         initialise(cluster)
         node = cluster.nodes[1]
-        failed = wait_for(lambda: node.status()["qcore"]["backups"]["problem"], 20, "a failure")
+        failed = wait_for(lambda: node.status()["qcore"]["backups"]["problem"], 60, "a failure")
         assert str(backups) in failed
         health = run_qcore_json("cluster", "health", endpoints=cluster.endpoints)
         assert any("its last backup failed" in text for text in health["warnings"])
@@ -44,8 +44,8 @@ def test_single_node_backs_up_and_survives_a_missing_directory(tmp_path: Path) -
         assert node.stop() == 0
         backups.mkdir()
         cluster.start()
-        wait_for(lambda: files(backups), 20, "a backup")
-        wait_for(lambda: node.status()["qcore"]["backups"]["taken"], 20, "its figures")
+        wait_for(lambda: files(backups), 60, "a backup")
+        wait_for(lambda: node.status()["qcore"]["backups"]["taken"], 60, "its figures")
         assert node.status()["qcore"]["backups"]["problem"] is None
         assert run_qcore("snapshot", "verify", str(files(backups)[0])).returncode == 0
     assert_no_traceback(cluster)
@@ -75,7 +75,7 @@ def test_lowest_follower_writes_them_and_another_follows(tmp_path: Path) -> None
             return len(seen) >= number
 
         wait_for(lambda: several(first, 4), 60, "four backups of the lowest follower")
-        wait_for(lambda: len(of(first)) == 2, 20, "two backups that are kept")
+        wait_for(lambda: len(of(first)) == 2, 60, "two backups that are kept")
         assert of(leader) == []
         assert of(second) == []  # it never saw itself as the lowest one
         first.kill()

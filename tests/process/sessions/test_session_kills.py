@@ -126,7 +126,7 @@ def test_the_next_leader_repeats_the_result_of_a_lost_response(tmp_path: Path) -
             def everywhere() -> bool:
                 return all(node.status()["qcore"]["applied_index"] >= goal for node in others)
 
-            wait_for(everywhere, 20, "the command to be applied everywhere")
+            wait_for(everywhere, 60, "the command to be applied everywhere")
 
         assert counting.kill_after(committed) in ("replied", "applied")
         cluster.start()

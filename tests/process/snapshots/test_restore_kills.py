@@ -87,7 +87,7 @@ def test_the_leader_dies_during_a_restore_and_watches_end(small_commands: Proces
         elif outcome["detail"]["retryable"]:
             assert letter == "a"
         leader.start()
-        wait_for(lambda: leader.status().get("current_leader"), 20, "the leader to be known")
+        wait_for(lambda: leader.status().get("current_leader"), 60, "the leader to be known")
         watchers = [WireClient(node.address) for node in small_commands.nodes.values()]
         for watcher in watchers:
             watcher.ask("StoreRegisterNotification", config=config)

@@ -71,7 +71,7 @@ def test_a_follower_behind_a_compacted_log_gets_a_snapshot(
 def test_a_new_node_joins_by_snapshot(tmp_path: Path) -> None:
     with initialised_cluster(tmp_path, size=2, voters=1, arguments=POLICY) as cluster:
         write_much(cluster, 1500)
-        wait_for(lambda: purged(cluster.nodes[1]) > 0, 20, "the log to be compacted")
+        wait_for(lambda: purged(cluster.nodes[1]) > 0, 60, "the log to be compacted")
         new = cluster.nodes[2]
         add_learner(cluster, new)
         change(cluster, [1, 2])

@@ -196,7 +196,7 @@ def test_nodes_agree_and_the_export_gives_the_same_tree(
         restarted.kill()
         restarted.start()
         assert restarted.status()["snapshot"]["index"] == covered
-        wait_for(lambda: restarted.status().get("current_leader"), 20, "the leader to be known")
+        wait_for(lambda: restarted.status().get("current_leader"), 60, "the leader to be known")
         with WireClient(restarted.address) as client:
             change_everything(client, "C")
             build_odd_tree(client)
@@ -212,7 +212,7 @@ def test_nodes_agree_and_the_export_gives_the_same_tree(
     with ProcessCluster(fresh_directory, size=1, arguments=arguments) as fresh:
         fresh.start()
         initialise(fresh)
-        wait_for(lambda: state(fresh.endpoints[0])["entities"], 20, "the topology to be loaded")
+        wait_for(lambda: state(fresh.endpoints[0])["entities"], 60, "the topology to be loaded")
         loaded = equal_state(fresh)
         assert tree(loaded) == tree(original)
         with WireClient(fresh.endpoints[0]) as client:

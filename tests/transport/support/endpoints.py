@@ -78,7 +78,7 @@ def async_test(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None
     return wrapper
 
 
-async def until(condition: Callable[[], object], what: str, within_s: float = 10.0) -> None:
+async def until(condition: Callable[[], object], what: str, within_s: float = 60.0) -> None:
     """Poll until the condition holds; fail with `what` if it does not in time."""
     deadline = time.monotonic() + within_s
     while not condition():

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from collections.abc import Iterable
+from decimal import ROUND_HALF_UP, Decimal
 
 
 def joined(items: Iterable[object]) -> str:
@@ -24,23 +24,28 @@ def counted(number: int, one: str, many: str = "") -> str:
 
 
 def duration_text(us: int) -> str:
-    """A duration: `0.4 ms`, `186 ms`, `12.3 s`."""
-    if us < 9_950:
-        return f"{us / 1000:.1f} ms"
-    if us < 9_999_500:
-        return f"{us / 1000:,.0f} ms"
-    return f"{us / 1_000_000:,.1f} s"
+    """A duration with three digits that matter: `250 µs`, `12.3 ms`, `1.24 s`.
+
+    `duration` in `qcore/pages/shared/format.js` gives the same text, so that a page names no duration in two ways.
+    """
+    if us < 1_000:
+        return f"{us} µs"
+    if us < 999_500:
+        return f"{_digits(us / 1_000)} ms"
+    if us < 120_000_000:
+        return f"{_digits(us / 1_000_000)} s"
+    if us < 7_200_000_000:
+        return f"{round(us / 60_000_000)} min"
+    return f"{_digits(us / 3_600_000_000)} h"
+
+
+def _digits(number: float) -> str:
+    """Three digits that matter, without zeros at the end. A half is rounded up, as by `toFixed` of JavaScript."""
+    places = 2 if number < 9.995 else 1 if number < 99.95 else 0
+    text = str(Decimal(number).quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP))
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def moment_text(us: int) -> str:
     """A time of a run: `2.000 s`."""
     return f"{us / 1_000_000:.3f} s"
-
-
-def parts_text(times_us: Sequence[int]) -> list[str]:
-    """The durations between times. Rounded as they are, their sum is the duration from the first to the last time."""
-    total = times_us[-1] - times_us[0]
-    unit = 100 if total < 9_950 else 1000
-    marks = [round((t_us - times_us[0]) / unit) * unit for t_us in times_us]
-    shown = [end - start for start, end in pairwise(marks)]
-    return [f"{us / 1000:.1f} ms" if unit == 100 else f"{us // 1000:,} ms" for us in shown]

@@ -15,6 +15,8 @@ from qcore.analysis.course.voting.short_texts import duration_text
 from qcore.analysis.spans import PAUSE, RoleSpan
 from qcore.trace import TraceRecord
 
+#: Why a request of a real node could not be sent.
+NO_CONNECTION: Final = "there was no connection to it, or its queue was full"
 #: Why a vote was rejected if the trace does not show it.
 UNKNOWN_REASON: Final = "the trace does not show the reason"
 
@@ -27,7 +29,7 @@ _LOSSES: Final = {
     "cut": "the link was cut",
     "lost": "lost on the way",
     "node is down": "the node was down",
-    "no connection or a full queue": "there was no connection",
+    "no connection or a full queue": "no connection or a full queue",
 }
 
 
@@ -94,7 +96,9 @@ class VoteAnswers:
             if messages.why[request] == "node is down":
                 return "it was down"
             if messages.send_event[request] < 0:
-                return "it had no connection"
+                before = role_before(self._tracks.get(voter), messages.sent_us[request] + 1)
+                is_down = before is not None and before.role == "down" and before.why != PAUSE
+                return "it was down" if is_down else NO_CONNECTION
             return f"the request was lost ({loss_text(messages.why[request])})"
         if messages.why[request]:
             return messages.why[request]
@@ -133,7 +137,9 @@ class VoteAnswers:
                 return f"it had voted for node {voted[-1]} in this term"
             if before.term == term and before.leader is not None:
                 return f"node {before.leader} already led this term"
-        leader_reason, is_sure = self._leader_reason(before, voter, candidate, t_us)
+        leader_reason, is_sure = self._leader_reason(
+            before, voter, candidate, t_us, messages.sent_us[request]
+        )
         if is_sure or (kind == "vote" and response_term < term and leader_reason):
             return leader_reason
         reasons = [leader_reason, _log_reason(track, messages, request)]
@@ -145,12 +151,12 @@ class VoteAnswers:
         return " and ".join(filter(None, reasons)) or UNKNOWN_REASON
 
     def _leader_reason(
-        self, before: RoleSpan, voter: int, candidate: int, t_us: int
+        self, before: RoleSpan, voter: int, candidate: int, t_us: int, asked_us: int
     ) -> tuple[str, bool]:
         """Which leader the voter knew, and whether this was enough to reject.
 
         It is enough within the shortest election timeout after the leader's last message. The trace does not show this
-        timeout. But it is shorter than the time for which the candidate had waited.
+        timeout. But it is shorter than the time for which the candidate had waited when it asked.
         """
         if before.role == "leader":
             return f"it led term {before.term} itself", True
@@ -160,9 +166,12 @@ class VoteAnswers:
         if contact is None:
             return f"it knew leader {before.leader}", False
         ago_us = t_us - contact.received_us
-        waited = self._contacts.last(before.leader, candidate, t_us)
+        waited = self._contacts.last(before.leader, candidate, asked_us)
         is_sure = waited is None or waited.received_us < contact.received_us
-        return f"it had heard from leader {before.leader} {duration_text(ago_us)} before", is_sure
+        ago = f"{duration_text(ago_us)} earlier"
+        if is_sure:
+            return f"it had heard from leader {before.leader} only {ago}", True
+        return f"the last message of leader {before.leader} had reached it {ago}", False
 
 
 def loss_text(why: str) -> str:

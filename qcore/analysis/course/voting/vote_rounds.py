@@ -131,6 +131,7 @@ def vote_rounds(
                     ended_us,
                     asked,
                     result,
+                    "" if result == "won" else _why_ended(draft),
                 ),
                 draft.is_transfer,
                 draft.ended_by not in ("", "timeout", "pre_candidate", "candidate"),
@@ -260,3 +261,22 @@ def _result(draft: _Draft, terms: _Terms, rejections: int) -> Result:
         return "superseded"
     voters = len(draft.requests) + 1
     return "lost" if not yielded or 2 * (voters - rejections) <= voters else "superseded"
+
+
+def _why_ended(draft: _Draft) -> str:
+    """What ended a round that was not won."""
+    match draft.ended_by:
+        case "":
+            return ""
+        case "down":
+            return f"node {draft.candidate} went down"
+        case "rejected":
+            return f"node {draft.candidate} rejected the transfer"
+        case "follower" | "learner" | "leader":
+            if draft.new_leader is not None:
+                return f"node {draft.candidate} heard from leader {draft.new_leader}"
+            if draft.new_term > draft.term:
+                return f"node {draft.candidate} learned of term {draft.new_term}"
+            return f"node {draft.candidate} stopped to ask"
+        case _:
+            return f"node {draft.candidate}'s next election timeout passed"

@@ -75,7 +75,7 @@ def secured_target(directory: Path) -> Iterator[Target]:
             target = _prepared(cluster, honest)
             target.tls, target.has_users = context, True
             for node in cluster.nodes.values():
-                wait_for(partial(_needs_a_user, target, node), 10, "users")
+                wait_for(partial(_needs_a_user, target, node), 60, "users")
             yield target
     assert_no_traceback(cluster)
 

@@ -153,7 +153,7 @@ def test_the_audit_log_names_who_sent_admin_requests(secured: Target) -> None:
     with secured.stranger(f"Authorization: Bearer {token}", node=secured.leader) as root:
         body = {"id": "1", "members": [1, 2, 3], "expected_index": 1}
         root.exchange({"ChangeMembership": body})
-    line = wait_for(lambda: _line_of(audit, before, "ChangeMembership"), 10, "an audit line")
+    line = wait_for(lambda: _line_of(audit, before, "ChangeMembership"), 60, "an audit line")
     assert (line["user"], line["what"]) == ("root", "voters [1, 2, 3]")
     assert (line["outcome"], line["error"]) == ("done", None)
     assert line["index"] > 1
