@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on the path"),
 ]
 
-#: A blank disk, a follower that needs a snapshot to catch up, and clocks that drift and jump.
+#: A blank disk, a follower that is too far behind for the log and needs a snapshot, and clocks that drift and jump.
 BLANK: Final = """
 name: blank
 summary: Blank disks, snapshots of the leader, and clocks that a fault changes.

@@ -113,7 +113,7 @@ def test_messages_to_a_killed_node_do_not_stay_on_the_way(real: Viewer) -> None:
     assert real.text("#flight-list summary") == "No message is on the way"
 
 
-def test_the_beginning_is_that_of_the_cluster_and_what_was_before_can_be_seen(
+def test_home_is_the_beginning_of_the_cluster(
     real: Viewer,
 ) -> None:
     real.press("0", "Home")

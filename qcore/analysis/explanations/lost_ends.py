@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from qcore.analysis.course.course_types import Course
 from qcore.analysis.course.log_shapes import shape_of
