@@ -19,6 +19,8 @@ from qcore.analysis.tables import TraceTables
 SILENT_NOTE: Final = "it fell silent"
 #: If the first candidate never heard from the leader, the cause is searched for in this time before.
 _LONGEST_SEARCH_US: Final = 3_000_000
+#: The note of a cause if the trace of the leader ends without a stop.
+SILENT_NOTE: Final = "its trace ends"
 
 
 @dataclass(slots=True, frozen=True)
