@@ -14,13 +14,13 @@ class CourseRecords(list[TraceRecord]):
 
     __slots__ = ("_events",)
 
+    _events: dict[str, array[int]]
+
     def events(self, kinds: Collection[str]) -> Sequence[int]:
         """The numbers of the records of some kinds, in order."""
-        by_kind: dict[str, array[int]]
-        try:
-            by_kind = self._events
-        except AttributeError:
-            by_kind = self._events = {}
+        by_kind: dict[str, array[int]] = getattr(self, "_events", {})
+        if not by_kind:
+            self._events = by_kind
             for event, record in enumerate(self):
                 found = by_kind.get(record[1])
                 if found is None:
