@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
 
 from qcore.analysis.course.clock_offsets import aligned, clock_offsets
 from qcore.analysis.course.course_operations import course_operations
-from qcore.analysis.course.course_records import events_of
+from qcore.analysis.course.course_records import CourseRecords, events_of
 from qcore.analysis.course.course_types import ClockOffset, Course, Messages
 from qcore.analysis.course.election_spans import elections
 from qcore.analysis.course.message_pairs import pair_messages
@@ -52,8 +52,9 @@ def read_course(*sources: TraceSource, align: bool = False) -> Course:
 
 
 def _course(
-    records: Sequence[TraceRecord], origin: TraceOrigin | None, *, is_simulated: bool
+    sorted_records: Iterable[TraceRecord], origin: TraceOrigin | None, *, is_simulated: bool
 ) -> Course:
+    records = CourseRecords(sorted_records)
     tables = read_tables(records)
     records = _with_ends(records, tables)
     messages = pair_messages(
