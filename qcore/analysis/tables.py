@@ -279,10 +279,7 @@ def _gaps(
             and record.t_us - origin <= span.start_us
         )
         if until_us < span.start_us:
-            note = (
-                f"the last records of node {span.node}, which was killed or whose machine failed: others received "
-                "messages of it after its last record"
-            )
+            note = f"node {span.node} was killed, or its machine failed, before it had written its last records"
             yield GapRow(until_us, span.start_us, (span.node,), note)
 
 
@@ -355,7 +352,7 @@ class _Outline:
 
 def _begin(records: Sequence[TraceRecord], headers: Sequence[dict[str, Any]], origin: int) -> int:
     """When the cluster of real nodes began. Before, nodes that wait for others or for a configuration do nothing."""
-    if not headers or not all(_is_real(header) for header in headers):
+    if not headers or not all(is_of_real_node(header) for header in headers):
         return 0
     signs = (
         record.t_us
@@ -366,7 +363,7 @@ def _begin(records: Sequence[TraceRecord], headers: Sequence[dict[str, Any]], or
     return max(0, next(signs, origin) - origin - _LEAD_IN_US)
 
 
-def _is_real(header: dict[str, Any]) -> bool:
+def is_of_real_node(header: dict[str, Any]) -> bool:
     """Whether a header is that of a real node, which names only itself."""
     return len(header["nodes"]) == 1 and header["name"] == f"node {header['nodes'][0]}"
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from qcore.analysis.course.course_types import Course, Election
 from qcore.analysis.course.node_tracks import node_at
+from qcore.analysis.course.voting.election_causes import SILENT_NOTE
 from qcore.analysis.course.voting.leader_contacts import last_contact
 from qcore.analysis.course.voting.short_texts import (
     duration_text,
@@ -21,14 +22,12 @@ from qcore.analysis.explanations.explained_text import (
     upper_first,
     whole_and_parts,
 )
-from qcore.analysis.explanations.lost_ends import KILLED, down_text, lost_end_of, lost_end_sentences
+from qcore.analysis.explanations.lost_ends import KILLED, lost_end_of, lost_end_sentences
 from qcore.analysis.explanations.round_sentences import SPLIT, main_obstacle, round_sentences
 from qcore.analysis.spans import PAUSE
 
 #: No election timeout is that short.
 _IMMEDIATE_US: Final = 1_000
-#: The note of a cause if the trace of the leader ends without a stop.
-SILENT_NOTE: Final = "its trace ends"
 #: What a trace says of the end of a process -> what a sentence says.
 _STOPS: Final = {
     "crash": "it crashed",

@@ -8,17 +8,11 @@ from typing import Final
 
 from qcore.analysis.course.course_types import Course
 from qcore.analysis.course.log_shapes import shape_of
-from qcore.analysis.course.voting.short_texts import counted, duration_text, joined, nodes_text
-from qcore.analysis.spans import PAUSE, SILENT, STOPPED
+from qcore.analysis.course.voting.short_texts import duration_text, joined, nodes_text
+from qcore.analysis.spans import SILENT
 
 #: What a trace that ends without a stop means.
-KILLED = "it was killed, or its machine failed"
-_DOWN: Final = {
-    "crash": "it crashed",
-    PAUSE: "it was paused",
-    STOPPED: "it was stopped",
-    SILENT: "its trace ends without a stop",
-}
+KILLED: Final = "it was killed, or its machine failed"
 
 
 @dataclass(slots=True, frozen=True)
@@ -77,17 +71,16 @@ def lost_end_sentences(end: LostEnd) -> Iterator[str]:
         yield f"{text}; its messages of this time reached other nodes."
         return
     number = len(end.entries)
-    entries = counted(number, "entry", "entries")
-    which = joined(dict.fromkeys((end.entries[0], end.entries[-1])))
-    which = which if number < 3 else f"{end.entries[0]:,} to {end.entries[-1]:,}"
-    yield (
-        f"{text}, but {entries} of this time ({which}) reached {nodes_text(end.holders)}"
-        + (
-            f", and node {end.committed_by} committed {'it' if number == 1 else 'them'} later."
-            if end.committed_by
-            else "."
+    if number < 3:
+        which = f"{'entry' if number == 1 else 'entries'} {joined(end.entries)}"
+    else:
+        which = f"entries {end.entries[0]:,} to {end.entries[-1]:,}"
+    text = f"{text}, but {which} of this time reached {nodes_text(end.holders)}"
+    if end.committed_by is not None:
+        text = (
+            f"{text}, and node {end.committed_by} committed {'it' if number == 1 else 'them'} later"
         )
-    )
+    yield f"{text}."
 
 
 def _entries(course: Course, node: int, end_us: int) -> tuple[range, tuple[int, ...]]:
@@ -123,8 +116,3 @@ def _committed_by(course: Course, entries: range, holders: tuple[int, ...]) -> i
         if when is not None and (first is None or when < first[0]):
             first = (when, holder)
     return None if first is None else first[1]
-
-
-def down_text(why: str) -> str:
-    """Why a node is down, as `downReason` in `qcore/pages/shared/raft_words.js` says it."""
-    return _DOWN.get(why, why)

@@ -113,7 +113,7 @@ export class Timeline {
     context.fillText("whole run", 0, STRIP / 2);
     context.fillStyle = ink.follower;
     context.fillRect(GUTTER, 5, scale.right - GUTTER, STRIP - 12);
-    for (const lead of run.leaderships) {
+    for (const lead of run.led.filter((each) => each.majority)) {
       const x = scale.x(Math.max(lead.start, run.begin)), end = scale.x(lead.start + lead.length);
       context.fillStyle = ink.leader;
       context.fillRect(x, 5, Math.max(1, end - x - 0.5), STRIP - 12);
@@ -222,17 +222,17 @@ export class Timeline {
       const x = Math.max(GUTTER, scale.x(Math.max(gap.start, run.begin))), end = Math.min(scale.right, scale.x(gap.start + gap.length));
       if (end > GUTTER && x < scale.right) context.fillRect(x, y + 1, Math.max(1, end - x), LEADS - 6);
     }
-    const visible = run.leaderships.filter((each) => each.start <= scale.to && each.start + each.length >= scale.from);
+    const visible = run.led.filter((each) => each.node && each.start <= scale.to && each.start + each.length >= scale.from);
     for (const lead of visible) {
       const last = lead.start + lead.length;
-      const newer = visible.filter((other) => other.term > lead.term && other.start < last).reduce((first, other) => Math.min(first, other.start), last);
+      const newer = !lead.majority ? lead.start : visible.filter((other) => other.term > lead.term && other.start < last).reduce((first, other) => Math.min(first, other.start), last);
       const x = Math.max(GUTTER, scale.x(lead.start)), end = Math.min(scale.right, scale.x(newer));
       context.fillStyle = ink.leader;
-      if (newer < last && scale.x(last) > GUTTER) {  // it does not know yet that another node leads
+      if (newer < last && scale.x(last) > GUTTER) {  // it has no majority, or does not know yet that another node leads
         const from = Math.max(GUTTER, scale.x(newer));
         context.fillRect(from, y + LEADS - 4, Math.max(1, Math.min(scale.right, scale.x(last)) - from), 2);
       }
-      if (end < GUTTER) continue;
+      if (end < GUTTER || newer === lead.start) continue;
       context.fillRect(x, y + 1, Math.max(1, end - x - 1), LEADS - 6);
       context.fillStyle = ink.on_leader;
       const text = end - x > 100 ? `node ${lead.node}, term ${lead.term}` : end - x > 14 ? String(lead.node) : "";
@@ -415,7 +415,7 @@ function timelineLegend(run) {
   const letter = (role) => [ROLES[role].text, make("i", { className: `role-key ${role}` }, ROLES[role].letter)];
   const items = [
     ...["leader", "candidate", "pre_candidate", "learner", "down"].filter((role) => roles.has(role)).map(letter),
-    ...(run.leaderless.length ? [["no leader", make("i", { className: "leaderless-key" })]] : []),
+    ...(run.leaderless.length ? [["no leader, or without a majority", make("i", { className: "leaderless-key" })]] : []),
     ...(has("ok") ? [["operations that succeeded", make("i", { className: "succeeded-key" })]] : []),
     ...(has("refused") ? [["refused", make("i", { className: "failure-key refused" }, "⊘")]] : []),
     ...(has("unknown") ? [["no answer", make("i", { className: "failure-key unknown" }, "?")]] : []),

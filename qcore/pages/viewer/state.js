@@ -150,6 +150,7 @@ export class Run {
       this.spans.get(span.node)?.push(span);
     }
     this.leaderships = objects(overview.leaderships ?? {});
+    this.led = objects(overview.led ?? {});   // as the leaderships, but apart where the leader had no majority
     this.leaderless = objects(overview.leaderless ?? {});
     this.operations = new Operations(payload, overview, this.end);
   }

@@ -3,7 +3,6 @@
 import { button, fadeEnd, make } from "../shared/dom.js";
 import { counted, duration, grouped, listed, seconds, shortId, shown } from "../shared/format.js";
 import { nodesText, reason } from "../shared/raft_words.js";
-import { objects } from "../viewer/payload.js";
 
 const MOST_ROWS = 60;
 const FULL_ELECTIONS = 4;
@@ -31,7 +30,7 @@ function electionTitle(election) {
 const CAUSES = {
   start: "The cluster began without a leader", crash: "The leader crashed", cut: "The leader was cut off", pause: "The leader was paused",
   stopped: "The leader stopped", silence: "No heartbeat of a leader arrived in time", transfer: "Leadership was transferred",
-  no_quorum: "The leader could not reach a majority", priority: "Another node has priority", other: "The cause is not in the trace",
+  no_quorum: "The leader could not reach a majority", other: "The cause is not in the trace",
 };
 
 /** What is known about an election, in sentences. */
@@ -94,9 +93,9 @@ export class SummaryTab {
   show(from, to, t) { return button("Show", `Show ${this.at(from)} to ${this.at(to)}`, () => this.view.showWindow(from, to, t), { className: "small" }); }
 
   cards() {
-    const { overview, leaderships, leaderless, operations: { totals } } = this.run;
+    const { overview, leaderships, operations: { totals } } = this.run;
     const { elections } = overview;
-    const without = leaderless.reduce((sum, each) => sum + Math.max(0, each.start + each.length - Math.max(each.start, this.run.begin)), 0);
+    const without = this.run.led.reduce((sum, each) => sum + (each.majority ? 0 : each.length), 0);
     const leaders = [...new Set(leaderships.map((each) => each.node))];
     const judged = this.verdict();
     const elected = elections.filter((each) => each.outcome === "elected");
@@ -125,7 +124,7 @@ export class SummaryTab {
   }
 
   leaders() {
-    const rows = objects(this.run.overview.led);
+    const rows = this.run.led;
     const cells = rows.slice(0, MOST_ROWS).map((each) => {
       const last = each.start + each.length;
       const length = `${each.censored ? "> " : ""}${duration(each.length)}`;

@@ -87,6 +87,32 @@ class Cluster:
     def crash(self, node: int, ms: float) -> None:
         self._add(ms, "down", node, why="crash")
 
+    def stop(self, node: int, ms: float) -> None:
+        self._add(ms, "down", node, why="stopped")
+
+    def append(self, node: int, ms: float, index: int, term: int) -> None:
+        self._add(ms, "log", node, phase="append", index=index, term=term, count=1)
+
+    def last_messages(self, leader: int, nodes: Sequence[int], ms: float) -> None:
+        """Messages of a leader that was killed before it had written its records of them."""
+        for node in nodes:
+            self._end(ms, "recv", leader, node, "AppendEntries", f"{leader}-{ms}-{node}")
+
+    def unsent(self, node: int, target: int, ms: float, message: str) -> None:
+        """A message of a real node that it could not send."""
+        why = "no connection or a full queue"
+        self._end(ms, "drop", node, target, message, "", note=why)
+
+    def refuse(self, node: int, leader: int, ms: float) -> None:
+        """A real node takes a write that it cannot forward."""
+        operation = {"client": node, "op_id": 1, "op": "write", "key": "", "value": None}
+        request = {"client": node, "op_id": 1, "request": 1, "index": 0, "term": 0, "message": ""}
+        self._add(ms, "op", node, phase="invoke", note="", **operation)
+        self._add(ms, "request", node, phase="take", **request)
+        self.unsent(node, leader, ms + 0.2, "Forward")
+        self._add(ms + 0.4, "request", node, phase="end", **request)
+        self._add(ms + 0.4, "op", node, phase="refused", note="NotLeader", **operation)
+
     def fault(self, name: str, ms: float, links: Sequence[tuple[int, int]]) -> None:
         self._add(ms, "fault", 0, phase="begin", fault=name, nodes=[], links=links, note="")
 

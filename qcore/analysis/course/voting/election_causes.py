@@ -17,6 +17,8 @@ from qcore.analysis.tables import TraceTables
 
 #: If the first candidate never heard from the leader, the cause is searched for in this time before.
 _LONGEST_SEARCH_US: Final = 3_000_000
+#: The note of a cause if the trace of the leader ends without a stop.
+SILENT_NOTE: Final = "its trace ends"
 
 
 @dataclass(slots=True, frozen=True)
@@ -213,7 +215,7 @@ def _of_stop(span: RoleSpan) -> FoundCause:
         return FoundCause("pause", span.start_us, "")
     if span.why == STOPPED:
         return FoundCause("stopped", span.start_us, "")
-    return FoundCause("crash", span.start_us, "it fell silent" if span.why == SILENT else span.why)
+    return FoundCause("crash", span.start_us, SILENT_NOTE if span.why == SILENT else span.why)
 
 
 def _touches(window: FaultWindow, node: int) -> bool:
