@@ -84,14 +84,14 @@ def _course(
     )
 
 
-def _with_ends(records: Sequence[TraceRecord], tables: TraceTables) -> Sequence[TraceRecord]:
+def _with_ends(records: CourseRecords, tables: TraceTables) -> CourseRecords:
     """The records, and one for each process that ended without a record: `down`, with `silent` as `why`."""
     ends = [
         TraceRecord(tables.origin_us + span.start_us, "down", span.node, {"why": SILENT})
         for span in tables.role_spans
         if span.why == SILENT
     ]
-    return sorted([*records, *ends], key=attrgetter("t_us")) if ends else records
+    return CourseRecords(sorted([*records, *ends], key=attrgetter("t_us"))) if ends else records
 
 
 def _is_simulated(records: Sequence[TraceRecord]) -> bool:

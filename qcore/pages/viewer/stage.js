@@ -68,7 +68,7 @@ class NodeMark {
     });
     setText(this.letter, isDown ? "" : letter);
     setAll(this.badge, { visibility: letter && !isDown ? "visible" : "hidden" });
-    const lines = [isReplaced && !isDown ? "old leader" : text, ...(why ? [shortened(why, LONGEST_LINE)] : []), `term ${state.term}`];
+    const lines = [isReplaced && !isDown ? "old leader" : text, ...(why ? [shortened(why.replace(" without a stop", ""), LONGEST_LINE)] : []), `term ${state.term}`];
     if (state.voted !== null && state.voted !== undefined) lines.push(state.voted === node ? "voted for itself" : `voted for ${state.voted}`);
     setText(this.title, why);
     const unsynced = state.durable === null || state.durable === undefined ? 0 : state.last - state.durable;
