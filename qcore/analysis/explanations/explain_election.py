@@ -18,7 +18,6 @@ from qcore.analysis.course.voting.short_texts import (
 )
 from qcore.analysis.explanations.explained_text import (
     Explanation,
-    down_text,
     share_text,
     upper_first,
     whole_and_parts,
