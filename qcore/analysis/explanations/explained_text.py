@@ -9,13 +9,14 @@ from itertools import pairwise
 from typing import Final
 
 from qcore.analysis.course.voting.short_texts import duration_text, joined
+from qcore.analysis.explanations.lost_ends import KILLED
 from qcore.analysis.spans import PAUSE, SILENT, STOPPED
 
 _DOWN: Final = {
     "crash": "it crashed",
     PAUSE: "it was paused",
     STOPPED: "it was stopped",
-    SILENT: "its trace ends without a stop",
+    SILENT: KILLED,
 }
 
 
