@@ -11,13 +11,13 @@ from qcore.analysis.course.log_shapes import shape_of
 from qcore.analysis.course.voting.short_texts import duration_text, joined, nodes_text
 from qcore.analysis.spans import PAUSE, SILENT, STOPPED
 
-#: What a trace that ends without a stop means.
+#: What it means if a trace shows no stop of its node.
 KILLED: Final = "it was killed, or its machine failed"
 _DOWN: Final = {
     "crash": "it crashed",
     PAUSE: "it was paused",
     STOPPED: "it was stopped",
-    SILENT: "its trace ends without a stop",
+    SILENT: KILLED,
 }
 
 
