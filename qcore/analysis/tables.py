@@ -352,7 +352,7 @@ class _Outline:
 
 def _begin(records: Sequence[TraceRecord], headers: Sequence[dict[str, Any]], origin: int) -> int:
     """When the cluster of real nodes began. Before, nodes that wait for others or for a configuration do nothing."""
-    if not headers or not all(_is_real(header) for header in headers):
+    if not headers or not all(is_of_real_node(header) for header in headers):
         return 0
     signs = (
         record.t_us
@@ -363,7 +363,7 @@ def _begin(records: Sequence[TraceRecord], headers: Sequence[dict[str, Any]], or
     return max(0, next(signs, origin) - origin - _LEAD_IN_US)
 
 
-def _is_real(header: dict[str, Any]) -> bool:
+def is_of_real_node(header: dict[str, Any]) -> bool:
     """Whether a header is that of a real node, which names only itself."""
     return len(header["nodes"]) == 1 and header["name"] == f"node {header['nodes'][0]}"
 

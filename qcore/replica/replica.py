@@ -117,21 +117,17 @@ class Replica:
         #: Why there is no connection to a peer, for the texts of errors; None if there is one or the reason is unknown.
         self.connection_problem: Callable[[int], str | None] = lambda peer_id: None
         self._out: list[ReplicaEffect] = []
-        self._forwarder = Forwarder(self, rng)
+        self.forwarder = Forwarder(self, rng)
         self.access = AccessTable()
-        self._reads = Reads(self, self._forwarder, machine, self.access)
+        self._reads = Reads(self, self.forwarder, machine, self.access)
         self._deadlines = RequestDeadlines()
         self._disk_window = DiskWindow()
         self._admission = RequestAdmission(config, now)
         self._snapshot_builder = SnapshotBuilder(config)
         self.quotas = StorageQuotas(self, config, machine, self._snapshot_builder)
-        self._writes = Writes(
-            self, self._forwarder, self._admission, self._disk_window, self.quotas
-        )
+        self._writes = Writes(self, self.forwarder, self._admission, self._disk_window, self.quotas)
         self._longest_timeout_us = config.raft.election_timeout_max_ms * 1000
-        self._leader_wait = LeaderWait(
-            self, self._writes, self._forwarder, self._longest_timeout_us
-        )
+        self._leader_wait = LeaderWait(self, self._writes, self.forwarder, self._longest_timeout_us)
         self._snapshot_requests = SnapshotRequests(self, self._reads, self._longest_timeout_us)
         self.watches = Watches(self, self._reads, machine, config, self.access)
         self.sessions = SessionTable()
@@ -147,7 +143,7 @@ class Replica:
             self.access,
             writes=self._writes,
             reads=self._reads,
-            forwarder=self._forwarder,
+            forwarder=self.forwarder,
             watches=self.watches,
             hash_log=config.digest_interval_ms > 0,
         )
@@ -204,9 +200,9 @@ class Replica:
         #: What handles a peer's message, by class; all others are messages of Raft.
         self._on_message_of: dict[type, Callable[[int, Any], None]] = {
             Forward: self._on_forward,
-            ForwardResponse: lambda _, message: self._forwarder.on_forward_response(message),
+            ForwardResponse: lambda _, message: self.forwarder.on_forward_response(message),
             ReadIndex: self._on_read_index,
-            ReadIndexResponse: lambda _, message: self._forwarder.on_read_index_response(message),
+            ReadIndexResponse: lambda _, message: self.forwarder.on_read_index_response(message),
             StateDigests: self.containment.received,
         }
         self.carry_out(self.core.initial_effects())
@@ -298,7 +294,7 @@ class Replica:
 
     def _on_peer_unreachable(self, event: PeerUnreachable) -> None:
         self.step_core(event)
-        self._forwarder.on_unreachable(event.peer_id)
+        self.forwarder.on_unreachable(event.peer_id)
 
     def _on_write_durable(self, event: WriteDurable) -> None:
         self._disk_window.durable(event.write_id)
@@ -433,7 +429,7 @@ class Replica:
         """See `ReplicaContext`."""
         self._writes.forget(request)
         self._reads.forget(request)
-        self._forwarder.forget(request)
+        self.forwarder.forget(request)
         self.fail(request, error)
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from qcore.replica.events import ClientRequest, Reply
 from qcore.replica.messages import Forward, ForwardResponse, PeerMessage
@@ -61,13 +62,30 @@ class RequestDetails:
         number = request.request_id
         self._trace.request(t_us, self._node, "end", client, op_id, number, index, of_entry)
 
-    def sent(self, t_us: int, message: PeerMessage, message_id: str) -> None:
-        """The node sent a message: perhaps it passed a request on, or responded to a peer that did."""
+    def sent(
+        self,
+        t_us: int,
+        message: PeerMessage,
+        message_id: str,
+        request_of: Callable[[int], int | None] | None = None,
+    ) -> None:
+        """The node sent a message: perhaps it passed a request on, or responded to a peer that did.
+
+        Args:
+            t_us: when.
+            message, message_id: the message.
+            request_of: gives the number of the request of a `forward_id`, if the driver can ask its replica. Otherwise
+                only the order distinguishes requests with the same content.
+        """
         if not self._trace.takes_details:
             return
         if type(message) is Forward:
-            client, op_id = self._next_to_forward(message.payload)
             number = message.forward_id
+            request = None if request_of is None else request_of(number)
+            if request is None:
+                client, op_id = self._next_to_forward(message.payload)
+            else:
+                _, client, op_id = self._requests.get(request, (None, 0, 0))
             self._trace.request(
                 t_us, self._node, "forward", client, op_id, number, message=message_id
             )

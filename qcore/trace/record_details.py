@@ -10,6 +10,7 @@
 | request end | the node responds | those, and index and term of the entry; 0 for a read or an error |
 | request forward | the node sends a `Forward` | client, op_id, request: the `forward_id`, message: its id |
 | request answer | the leader sends the `ForwardResponse` | request: the `forward_id`, message: its id, and index |
+| request stale | a client program begins a read that may be stale; node 0 | client, op_id |
 | clock | a simulated node starts, or a fault changes its clock | how far the wall clock is ahead, and its drift |
 
 The index of an answer is that of the entry, or the one that a read saw. A field that means nothing in a phase, or is

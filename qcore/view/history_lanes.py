@@ -108,6 +108,12 @@ def _registers(course: Course) -> dict[str, dict[int, Operation]]:
         for _, record in events_of(course.records, {"op"})
         if record.values[0] == "invoke"
     }
+    stale = {
+        (record.values[1], record.values[2])
+        for _, record in events_of(course.records, {"request"})
+        if record.values[0] == "stale"
+    }
+    stale |= {name for name, note in notes.items() if note.startswith(_STALE)}
     operations = course.operations
     other = {row.key for row in operations if not _is_on_register(row)}
     values: dict[str, dict[str, Scalar]] = {}
@@ -115,10 +121,10 @@ def _registers(course: Course) -> dict[str, dict[int, Operation]]:
         values.setdefault(row.key, {"None": None})[str(row.value)] = row.value
     found: dict[str, dict[int, Operation]] = {}
     for number, row in enumerate(operations):
-        note = notes.get((row.client, row.op_id), "")
-        if row.key in other or row.outcome == "refused" or note.startswith(_STALE):
+        name = (row.client, row.op_id)
+        if row.key in other or row.outcome == "refused" or name in stale:
             continue
-        text = note.removeprefix(_EXPECTS)
+        text = notes.get(name, "").removeprefix(_EXPECTS)
         expected = values[row.key].get(text, text)
         found.setdefault(row.key, {})[number] = _operation(row, expected)
     return found

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from qcore.analysis.course.course_types import Course
+from qcore.analysis.course.voting.short_texts import reason_text
 from qcore.analysis.explanations.explain_operation import operation_text
 from qcore.view.history_lanes import judged_history
 from qcore.view.run_summary import (
@@ -63,7 +64,8 @@ def _failures(course: Course) -> Iterator[str]:
     yield f"\nOperations: {len(course.operations)}, of which {len(failed)} failed"
     yield from (f"  {note}" for note in failure_notes(course))
     for row in failed[:_MOST_FAILED]:
-        note = f" ({row.note})" if row.note else ""
+        why = reason_text(row.note)
+        note = f" ({why})" if why else ""
         who = f"client {row.client}" if course.is_simulated else f"at node {row.client}"
         yield f"  {_s(course, row.invoke_us)}: {who}, {operation_text(row)}: {row.outcome}{note}"
         yield from (f"     {sentence}" for sentence in explained(course, row)[1])

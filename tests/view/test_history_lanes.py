@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -9,8 +11,10 @@ import pytest
 
 from qcore.analysis.course.course_types import Course
 from qcore.analysis.course.read_course import read_course
+from qcore.client.programs.program_context import ProgramContext
+from qcore.sim import parse_scenario, run_scenario
 from qcore.sim.linearizability import Operation, check_history
-from qcore.trace import TraceRecord
+from qcore.trace import DETAIL_FIELDS, CompactTrace, TraceRecord
 from qcore.trace.trace_origin import TraceOrigin
 from qcore.view.history_lanes import History, judged_history, reasons
 
@@ -99,6 +103,35 @@ def test_a_stale_read_is_not_judged() -> None:
     history = history_of([*WRITTEN, *read])
     assert history.judged == {0}
     assert [row["result"] for row in history.keys] == ["ok"]
+
+
+def test_a_stale_read_of_a_client_program_is_not_judged() -> None:
+    """Its record has no note; a detail says it."""
+    read = (op(5, "invoke", 2, "read"), op(6, "ok", 2, "read", None))
+    fields = dict.fromkeys(DETAIL_FIELDS["request"], 0) | {"phase": "stale", "client": 1}
+    detail = TraceRecord(5, "request", 0, fields | {"op_id": 2, "message": ""})
+    assert history_of([*WRITTEN, *read]).judged == {0, 1}
+    assert history_of([*WRITTEN, detail, *read]).judged == {0}
+
+
+async def write_and_read(ctx: ProgramContext) -> None:
+    """Writes, and reads what may be old."""
+    for number in range(4):
+        text = json.dumps({"op": "set", "key": "k", "value": f"{ctx.number}-{number}"})
+        await ctx.client.execute(text)
+        await ctx.client.execute('{"op":"get","key":"k"}', read=True, consistency={"stale": 5000})
+        await ctx.client.execute('{"op":"get","key":"k"}', read=True)
+
+
+def test_the_simulator_says_which_reads_of_programs_may_be_stale() -> None:
+    stream = io.BytesIO()
+    scenario = parse_scenario("workload: {clients: 1}\nuntil_ms: 2500\n")
+    run_scenario(scenario, 1, program=write_and_read, trace=stream)
+    course = read_course(CompactTrace(stream.getvalue()))
+    reads = [n for n, row in enumerate(course.operations) if row.op == "read"]
+    assert len(reads) == 8
+    judged = judged_history(course).judged
+    assert [number in judged for number in reads] == [False, True] * 4
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from qcore.client import SyncClient, TlsFiles
+from qcore.errors import QcoreError
 from qcore.processes import ProcessCluster
 from qcore.transport.wire.users import RuleInfo
 from tests.checkout import EXAMPLES
@@ -25,6 +26,9 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on the path"),
 ]
 
+HOSTILE = (
+    "<img src=x onerror=\"document.title = 'taken'\"><script>document.title = 'taken'</script>"
+)
 THERMOSTAT = "Root/Building/Laboratory/Laboratory thermostat"
 SET = "[...document.querySelectorAll('#values button')].map((each) => each.ariaLabel).join()"
 
@@ -46,6 +50,11 @@ def tokens(cluster: ProcessCluster, authority: Authority) -> dict[str, str]:
         root.set_role("tuner", actions=["observe", "read", "write"], rules=[all_fields, target])
         root.set_role("reader", actions=["observe", "read"], rules=[all_fields])
         root.set_role("blind", actions=["read"], rules=[all_fields])
+        with (
+            SyncClient(cluster.endpoints, tls=tls, user=HOSTILE, password=PASSWORD) as hostile,
+            pytest.raises(QcoreError),
+        ):
+            hostile.who_am_i()  # the first failure of a node is a line in its log
         for name, role in (("tom", "tuner"), ("rita", "reader"), ("bob", "blind")):
             root.set_user(name, roles=[role])
         return {name: root.create_token(name).token for name in ("tom", "rita", "bob", "root")}
@@ -96,11 +105,15 @@ def log_in(browser: Browser, **fields: str) -> None:
     browser.run("document.querySelector('#login button').click()")
 
 
+def click_toggle(browser: Browser, name: str) -> None:
+    row = f"{BUTTON % json.dumps(name)}?.previousSibling"
+    browser.wait(f"{row} !== undefined && !{row}.disabled")
+    browser.run(f"{row}.getAttribute('aria-expanded') === 'true' || {row}.click()")
+
+
 def open_thermostat(browser: Browser) -> None:
     for name in ("Root", "Building", "Laboratory"):
-        row = f"{BUTTON % json.dumps(name)}?.previousSibling"
-        browser.wait(f"{row} !== undefined && !{row}.disabled")
-        browser.run(f"{row}.getAttribute('aria-expanded') === 'true' || {row}.click()")
+        click_toggle(browser, name)
     click(browser, "Laboratory thermostat")
     browser.wait("document.getElementById('values').innerText.includes('Target')")
 
@@ -152,6 +165,31 @@ def test_a_reader_sees_values_and_cannot_set_one(browser: Browser, tokens: dict[
     open_thermostat(browser)
     assert browser.run(SET) == ""
     assert browser.run("document.querySelectorAll('.actions button').length") == 0
+
+
+def test_hostile_texts_stay_texts(
+    cluster: ProcessCluster, browser: Browser, tokens: dict[str, str], authority: Authority
+) -> None:
+    tls = TlsFiles(ca=authority.path)
+    with SyncClient(cluster.endpoints, tls=tls, user="root", password=PASSWORD) as root:
+        top = root.find_by_path("Root")
+        for name in (HOSTILE, "W" * 3000):
+            folder = root.create_entity("Folder", name, top)
+            root.write(folder, "Description", name)
+    log_in(browser, token=tokens["root"])
+    browser.wait_text("2 of 2 members answer", "login failed", "Root$")
+    click_toggle(browser, "Root")
+    click(browser, HOSTILE)
+    browser.wait(f"document.getElementById('picked-name').textContent === {json.dumps(HOSTILE)}")
+    browser.wait("document.getElementById('values').innerText.includes('<script>')")
+    browser.wait("document.getElementById('lines').innerText.includes('<img src=x')")
+    for width in (480, 800, 1300):
+        browser.size(width, 1000)
+        click(browser, "W" * 3000)
+        browser.wait("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+        picture(browser, f"hostile_{width}")
+    assert browser.run("document.images.length + document.scripts.length") == 1
+    assert str(browser.run("document.title")).startswith("qcore cluster")
 
 
 def test_a_value_is_set(

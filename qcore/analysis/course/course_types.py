@@ -28,7 +28,6 @@ Cause = Literal[
     "silence",
     "transfer",
     "no_quorum",
-    "priority",
     "other",
 ]
 Answer = Literal["granted", "rejected", "none"]

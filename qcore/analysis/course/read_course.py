@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
-from typing import Final
 
 from qcore.analysis.course.clock_offsets import aligned, clock_offsets
 from qcore.analysis.course.course_operations import course_operations
-from qcore.analysis.course.course_records import events_of
+from qcore.analysis.course.course_records import CourseRecords, events_of
 from qcore.analysis.course.course_types import ClockOffset, Course, Messages
 from qcore.analysis.course.election_spans import elections
 from qcore.analysis.course.message_pairs import pair_messages
@@ -17,13 +15,10 @@ from qcore.analysis.course.node_tracks import node_tracks
 from qcore.analysis.records import TraceSource, compact_records, opened
 from qcore.analysis.rows import Rows
 from qcore.analysis.spans import SILENT
-from qcore.analysis.tables import TraceTables, read_tables
+from qcore.analysis.tables import TraceTables, is_of_real_node, read_tables
 from qcore.errors import ConfigError
 from qcore.trace import DETAIL_FIELDS, CompactTrace, TraceRecord, pause_collection
 from qcore.trace.trace_origin import TraceOrigin
-
-#: The name in the header of a trace that a real node writes.
-_REAL_NAME: Final = re.compile(r"node \d+")
 
 
 def read_course(*sources: TraceSource, align: bool = False) -> Course:
@@ -57,8 +52,9 @@ def read_course(*sources: TraceSource, align: bool = False) -> Course:
 
 
 def _course(
-    records: Sequence[TraceRecord], origin: TraceOrigin | None, *, is_simulated: bool
+    sorted_records: Iterable[TraceRecord], origin: TraceOrigin | None, *, is_simulated: bool
 ) -> Course:
+    records = CourseRecords(sorted_records)
     tables = read_tables(records)
     records = _with_ends(records, tables)
     messages = pair_messages(
@@ -88,21 +84,20 @@ def _course(
     )
 
 
-def _with_ends(records: Sequence[TraceRecord], tables: TraceTables) -> Sequence[TraceRecord]:
+def _with_ends(records: CourseRecords, tables: TraceTables) -> CourseRecords:
     """The records, and one for each process that ended without a record: `down`, with `silent` as `why`."""
     ends = [
         TraceRecord(tables.origin_us + span.start_us, "down", span.node, {"why": SILENT})
         for span in tables.role_spans
         if span.why == SILENT
     ]
-    return sorted([*records, *ends], key=attrgetter("t_us")) if ends else records
+    return CourseRecords(sorted([*records, *ends], key=attrgetter("t_us"))) if ends else records
 
 
 def _is_simulated(records: Sequence[TraceRecord]) -> bool:
-    """Whether the records come from the simulator: a real node names only itself."""
+    """Whether the records come from the simulator."""
     for _, record in events_of(records, {"run"}):
-        header = record.fields
-        return not (len(header["nodes"]) == 1 and _REAL_NAME.fullmatch(header["name"]))
+        return not is_of_real_node(record.fields)
     return True
 
 

@@ -18,12 +18,11 @@ from qcore.analysis.course.voting.short_texts import (
 )
 from qcore.analysis.explanations.explained_text import (
     Explanation,
-    down_text,
     share_text,
     upper_first,
     whole_and_parts,
 )
-from qcore.analysis.explanations.lost_ends import KILLED, lost_end_of, lost_end_sentences
+from qcore.analysis.explanations.lost_ends import KILLED, down_text, lost_end_of, lost_end_sentences
 from qcore.analysis.explanations.round_sentences import SPLIT, main_obstacle, round_sentences
 from qcore.analysis.spans import PAUSE
 

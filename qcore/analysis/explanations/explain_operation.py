@@ -11,6 +11,7 @@ from qcore.analysis.course.voting.short_texts import (
     duration_text,
     joined,
     moment_text,
+    reason_text,
 )
 from qcore.analysis.course.voting.vote_answers import loss_text
 from qcore.analysis.explanations.explained_text import (
@@ -208,8 +209,9 @@ class _Sentences:
             verb = "responded" if self._is_nodes else "had the response"
             yield f"{who} {verb} at {when}{note}."
         elif operation.outcome == "refused":
-            verb = "refused it with" if self._is_nodes else "got the error"
-            yield f"{who} {verb} {operation.note} at {when}: the operation had no effect."
+            verb = "refused it" if self._is_nodes else "got an error"
+            why = f" (\u201c{reason_text(operation.note)}\u201d)" if operation.note else ""
+            yield f"{who} {verb}{why} at {when}: the operation had no effect."
         else:
             yield from self._unknown(who, when)
 
@@ -228,7 +230,7 @@ class _Sentences:
                 answer = "this answer" if is_known else "the answer that the outcome is unknown"
                 text = f"{who} {verb} {answer} at {when}"
             case note:
-                text = f"{who} {verb} the error {note} at {when}"
+                text = f"{who} {verb} the error \u201c{reason_text(note)}\u201d at {when}"
         if operation.op == "read":
             yield f"{text}."
             return

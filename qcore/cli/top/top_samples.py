@@ -25,14 +25,14 @@ SILENT_MS: Final = 1500
 
 @dataclass(slots=True)
 class Rates:
-    """What the nodes did between two answers, in a second; times in ms, None if there was nothing to measure.
+    """What the nodes did between two answers, in a second; times in ms. None: there was nothing to measure.
 
     `committed` is how many entries the member that committed the most did, and `applied` those of the slowest.
     """
 
-    reads: float = 0.0
-    writes: float = 0.0
-    failed: float = 0.0
+    reads: float | None = None
+    writes: float | None = None
+    failed: float | None = None
     committed: float | None = None
     applied: float | None = None
     read_p50: float | None = None
@@ -388,9 +388,10 @@ def rates_of(nodes: Sequence[NodeAnswers]) -> Rates:
             for kind, outcomes in now["requests"].items()
             for outcome, number in outcomes.items()
         }
-        rates.reads += gained["read", "ok"]
-        rates.writes += gained["write", "ok"]
-        rates.failed += sum(rate for (_, outcome), rate in gained.items() if outcome != "ok")
+        failed = sum(rate for (_, outcome), rate in gained.items() if outcome != "ok")
+        rates.reads = (rates.reads or 0.0) + gained["read", "ok"]
+        rates.writes = (rates.writes or 0.0) + gained["write", "ok"]
+        rates.failed = (rates.failed or 0.0) + failed
         for kind in ("read", "write"):
             times[kind].append(
                 _gained(now["request_seconds"][kind], before["request_seconds"][kind])

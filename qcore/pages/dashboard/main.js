@@ -54,8 +54,8 @@ function leadsText(head) {
 function showOlder() {
   const older = freshMembers().filter(({ activity }) => activity === null);
   find("older").hidden = !older.length;
-  const names = listed(older.map(({ id, metrics }) => `${id} (version ${metrics.qcore.version ?? "unknown"})`));
-  setText(find("older"), `The older version of node ${names} does not report requests, times, leaders, membership changes, log lines, memory and disk space.`);
+  const names = listed(older.map(({ id, metrics }) => `node ${id} (${metrics.qcore.version ?? "unknown version"})`));
+  setText(find("older"), `Some members have an older version, which does not report requests, times, leaders, membership changes, log lines, memory and disk space: ${names}.`);
 }
 
 /** The state machine, and the versions of the nodes: more than one during an upgrade. */

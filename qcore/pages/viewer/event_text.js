@@ -94,6 +94,7 @@ function requestText(event) {
     take: `Node ${event.node} takes ${whose}`,
     end: `Node ${event.node} answers ${whose}${event.index ? `: entry ${event.index}` : ""}`,
     forward: `Node ${event.node} forwards ${whose} to the leader`,
+    stale: `Client ${event.client} accepts a stale result of operation ${event.op_id}`,
     answer: `Node ${event.node}, as leader, answers the forwarded request ${event.request}${event.index ? `: entry ${event.index}` : ""}`,
   }[event.phase] ?? `Node ${event.node}: request ${event.phase}`;
 }

@@ -12,6 +12,7 @@ export const FONT = "11px system-ui, 'DejaVu Sans', sans-serif";
 const STRIP = 24, LEADS = 19, LANE = 17, OUTCOMES = 26, AXIS = 18, LINE = 14, FAULTS = 10;
 const MOST_EXACT = 600;
 const MOST_SHADED = 10;   // more faults would make one coloured area of the lanes
+const GAP = "records are missing";
 const FAILURE_GAP = 14;
 
 /** The scale of the window; all pictures of the window share it, so that a moment has one place on the screen. */
@@ -278,7 +279,7 @@ export class Timeline {
     const ink = colours(), { faults, gaps } = this.view.run.overview;
     const texts = [];
     const seen = new Map();
-    for (const each of [...gaps.map((gap) => ({ ...gap, label: "records are missing", end: gap.start + gap.length })), ...faults]) {
+    for (const each of [...gaps.map((gap) => ({ ...gap, label: GAP, end: gap.start + gap.length })), ...faults]) {
       if (each.end < scale.from || each.start > scale.to) continue;
       const label = each.label || each.name;
       if (seen.has(label)) seen.get(label).times += 1;
@@ -293,7 +294,7 @@ export class Timeline {
     const unplaced = texts.filter((each) => each.line < 0).length;
     context.fillStyle = ink.fault_text;
     for (const each of texts) if (each.line >= 0) context.fillText(each.text, each.x, 7 + each.line * LINE);
-    if (texts.length) context.fillText(unplaced ? `+ ${unplaced} more` : "fault", 0, 7);
+    if (texts.length) context.fillText(unplaced ? `+ ${unplaced} more` : texts.every(({ label }) => label === GAP) ? "trace" : "fault", 0, 7);
   }
 
   // --- what the clients saw ---------------------------------------------------------------------------

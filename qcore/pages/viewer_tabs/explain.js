@@ -30,7 +30,7 @@ function electionTitle(election) {
 const CAUSES = {
   start: "The cluster began without a leader", crash: "The leader crashed", cut: "The leader was cut off", pause: "The leader was paused",
   stopped: "The leader stopped", silence: "No heartbeat of a leader arrived in time", transfer: "Leadership was transferred",
-  no_quorum: "The leader could not reach a majority", priority: "Another node has priority", other: "The cause is not in the trace",
+  no_quorum: "The leader could not reach a majority", other: "The cause is not in the trace",
 };
 
 /** What is known about an election, in sentences. */

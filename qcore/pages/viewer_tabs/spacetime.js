@@ -8,7 +8,7 @@ import { GUTTER, windowScale } from "../viewer/overview.js";
 import { eventText } from "../viewer/event_text.js";
 
 const MOST_MESSAGES = 600, MOST_ARROW_LABELS = 60, MOST_CHUNKS = 3, MOST_FAULTS = 10, TOP = 14, DIAGRAM_AXIS = 22;
-const LANE_HALF = 6, LABEL_HEIGHT = 13;
+const LEAST_ROW = 38, LANE_HALF = 6, LABEL_HEIGHT = 13;
 const USEFUL_MESSAGES = 50, MOST_OF_ELECTION = 250, NARROWEST_US = 1000;   // of a window that the tab chooses
 const LOST_LINE = { "stroke-dasharray": "4 3" }, VOTE_ANSWER_LINE = { "stroke-dasharray": "7 2.5" }, ANSWER_LINE = { "stroke-dasharray": "1 2.5", "stroke-linecap": "round" };
 const FONT_FAMILY = "system-ui, 'DejaVu Sans', sans-serif";
@@ -195,7 +195,7 @@ export class SpacetimeTab {
 
   paint(events, sends, width) {
     const { view } = this, { run } = view, ink = colours();
-    const height = this.height = Math.max(this.size.height - 4, run.nodes.length * 44 + TOP + DIAGRAM_AXIS);
+    const height = this.height = Math.max(this.size.height - 4, run.nodes.length * LEAST_ROW + TOP + DIAGRAM_AXIS);
     const scale = this.scale = windowScale(view);
     const gap = (height - TOP - DIAGRAM_AXIS) / run.nodes.length;
     this.rows = new Map(run.nodes.map((node, rank) => [node, TOP + gap * (rank + 0.5)]));

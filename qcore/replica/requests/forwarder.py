@@ -73,6 +73,11 @@ class Forwarder:
                 heapq.heapify(self._reads)
                 self._reads_done = 0
 
+    def request_of(self, ticket: int) -> int | None:
+        """The driver's number of the request that was forwarded with a ticket; None if it waits no longer."""
+        request = self._forwarded.get(ticket)
+        return None if request is None else request.request_id
+
     def on_forward_response(self, response: ForwardResponse) -> None:
         request = self._forwarded.pop(response.forward_id, None)
         if request is None:

@@ -37,6 +37,21 @@ def _sentences(course: Course, number: int) -> Sequence[str]:
     return explain(course, course.elections[number - 1]).sentences
 
 
+def test_the_end_of_a_killed_leader_is_its_last_message() -> None:
+    cluster = Cluster(3, is_real=True).elect(1, 100)
+    cluster.campaign(2, 1_200, 1)
+    cluster.pre_vote(2, 1_201, {3: "granted"})
+    cluster.win(2, 1_220, 2)
+    cluster.role(3, 1_221, "follower", 2, 2)
+    cluster.last_entry(2, 2_900, 1, 2)
+    cluster.last_entry(3, 2_900, 1, 2)
+    course = cluster.course(3_000)
+    assert (course.elections[1].cause, course.elections[1].cause_us) == ("crash", 900 * MS)
+    first = _sentences(course, 2)[0]
+    assert first.startswith("Node 1 led term 1 until 0.900 s, when its last message reached")
+    assert "Its trace shows no stop" in first
+
+
 def test_an_open_election_is_censored() -> None:
     cluster = Cluster(3).elect(1, 100)
     cluster.crash(1, 1_000)

@@ -165,6 +165,7 @@ async def test_events_of_dead_nodes_stay(tmp_path: Path) -> None:
     assert (after.leaders, after.changes) == (before.leaders, before.changes)
     assert after.lines == before.lines != []
     assert "no node answers" in drawn(after)[0]
+    assert after.rates == Rates()
     assert [(each.node, each.is_up) for each in after.members] == [(1, False)]
 
 

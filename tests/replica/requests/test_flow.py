@@ -217,10 +217,10 @@ def test_follower_that_cannot_apply_forgets_expired_reads() -> None:
         for sent in list(cluster.network):
             ticket = getattr(sent.message, "read_id", None)
             if ticket is not None:
-                follower.replica._forwarder.on_read_index_response(ReadIndexResponse(ticket, 10**6))
+                follower.replica.forwarder.on_read_index_response(ReadIndexResponse(ticket, 10**6))
         cluster.network.clear()
         cluster.now += 20_000
         follower.step(Tick())
     assert leader.replica.core.leader_id == follower.replica.core.leader_id == 1
-    assert len(follower.replica._forwarder._reads) < 200
+    assert len(follower.replica.forwarder._reads) < 200
     assert len({reply.request_id for reply in follower.replies}) == 1000

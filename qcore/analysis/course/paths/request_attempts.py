@@ -106,7 +106,7 @@ class _Reader:
                 self._forward(attempt, now, request, message)
         elif phase == "answer":
             self._answer(node, request, index, message)
-        else:
+        elif phase == "end":
             found = self._by_request.pop((node, request), None)
             if found is not None:
                 found.ended_us, found.index, found.term = now, index or found.index, term

@@ -15,10 +15,10 @@ from qcore.analysis.course.voting.vote_rounds import PlacedRound
 from qcore.analysis.spans import PAUSE, SILENT, STOPPED, FaultWindow, RoleSpan, Span
 from qcore.analysis.tables import TraceTables
 
-#: The note of a cause if the trace of the leader shows no stop.
-SILENT_NOTE: Final = "it fell silent"
 #: If the first candidate never heard from the leader, the cause is searched for in this time before.
 _LONGEST_SEARCH_US: Final = 3_000_000
+#: The note of a cause if the trace of the leader shows no stop.
+SILENT_NOTE: Final = "its trace ends"
 
 
 @dataclass(slots=True, frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from decimal import ROUND_HALF_UP, Decimal
 
@@ -49,3 +50,12 @@ def _digits(number: float) -> str:
 def moment_text(us: int) -> str:
     """A time of a run: `2.000 s`."""
     return f"{us / 1_000_000:.3f} s"
+
+
+def reason_text(note: str) -> str:
+    """The note of an outcome in words: `NotLeader` is "not leader". Empty if it says no more than the outcome does."""
+    if note == "OutcomeUnknown":
+        return ""
+    if note.isalpha() and note[:1].isupper():
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", note).lower()
+    return note

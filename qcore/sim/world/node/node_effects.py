@@ -126,7 +126,7 @@ class NodeEffects(EffectObserver):
         name, term, note = trace_fields(message)
         now = self._engine.now
         self._trace.send(now, self._node_id, to, message_id, name, term, note)
-        self._pending_requests.details.sent(now, message, message_id)
+        self._pending_requests.details.sent(now, message, message_id, self._connections.request_of)
         link = self._links.get(to)
         if link is None:
             self._trace.drop(now, to, self._node_id, message_id, name, "no such node")

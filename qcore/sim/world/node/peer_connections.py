@@ -60,6 +60,8 @@ class PeerConnections:
             self._node_id, stored.cluster_id, f"{self._node_id}/{stored.incarnation}"
         )
         known = KnownMembers(stored.known, lambda known: setattr(stored, "known", dict(known)))
+        #: The number of the request that the replica forwarded with a number; see `Forwarder.request_of`.
+        self.request_of = replica.forwarder.request_of
         self.admission = PeerAdmission(replica, identity, known, lambda _error: None)
 
     @property

@@ -155,6 +155,8 @@ class OperationRecords:
         op.max_staleness_ms = max_staleness_ms
         self._history.append(op)
         self._record(op, "invoke", f"expects {expected}" if kind == "cas" else "")
+        if request == "stale_read":
+            self._trace.request(now, 0, "stale", self._client, op.op_id, 0)
         return ProgramOperation(op, message, self._finished)
 
     def _finished(self, op: ClientOperation) -> None:
