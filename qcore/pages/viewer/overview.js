@@ -42,6 +42,8 @@ export class Timeline {
     this.faultLines = Math.min(3, new Set(overview.faults.map((each) => each.label)).size + (overview.gaps.length ? 1 : 0));
     this.top = this.faultLines ? this.faultLines * LINE + FAULTS : 0;
     this.height = this.top + LEADS + nodes.length * LANE + OUTCOMES + AXIS + 4;
+    this.now.line.style.top = `${Math.max(0, this.top - 2)}px`;
+    this.now.line.style.bottom = `${AXIS}px`;
     this.strip.style.height = `${STRIP}px`;
     this.canvas.style.height = `${this.height}px`;
     this.drag(this.canvas, (x) => view.set({ t: this.scale.t(x), running: false }));
