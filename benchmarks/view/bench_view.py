@@ -44,11 +44,12 @@ def timed(what: str, action: Callable[[], T]) -> T:
 def open_page(path: Path, folder: Path) -> None:
     """Open the page in a browser, go to some places, run and zoom; print the times, and how many chunks it decoded."""
     with Browser(folder) as browser:
+        browser.call("Performance.enable", timeDomain="threadTicks")
         begin = time.monotonic()
         browser.open(path.as_uri())
         browser.wait(_READY)
-        browser.call("Performance.enable", timeDomain="threadTicks")
         print(f"{'open, until drawn':32} {time.monotonic() - begin:8.2f} s")
+        print(f"{'open, processor time':32} {busy_s(browser):8.2f} s")
         print(f"{'chunks decoded':32} {browser.run('window.qcore.decoded'):8}")
         begin = time.monotonic()
         for place in range(1, _PLACES + 1):

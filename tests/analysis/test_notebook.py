@@ -66,7 +66,7 @@ def test_every_exercise_has_a_folded_solution(path: Path) -> None:
     assert exercises.count("</details>") == count
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     ("name", "seeds"),
     [

@@ -56,7 +56,7 @@ def execute(path: Path, folder: Path, seeds: int | None = None) -> NotebookNode:
         environment["QCORE_NOTEBOOK_SEEDS"] = str(seeds)
     client = NotebookClient(
         notebook,
-        timeout=600,
+        timeout=1200,
         kernel_manager_class=ThisInterpreter,
         record_timing=False,
         coalesce_streams=True,

@@ -16,6 +16,7 @@ from qcore.sim import parse_scenario, run_scenario
 from qcore.sim.linearizability import Operation, check_history
 from qcore.trace import DETAIL_FIELDS, CompactTrace, TraceRecord
 from qcore.trace.trace_origin import TraceOrigin
+from qcore.view import history_lanes
 from qcore.view.history_lanes import History, judged_history, reasons
 
 
@@ -76,6 +77,35 @@ def test_a_read_of_an_old_value() -> None:
         "and had ended 1.001 ms before this one began."
     ]
     assert "no order of the operations" in str(row["explanation"])
+
+
+def test_all_keys_share_the_limit_of_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    records = [
+        op(t_us, phase, ord(key), "write", client % 2, key=key, client=client)
+        for key in ("a", "b")
+        for t_us, phase in ((1, "invoke"), (100, "ok"))
+        for client in range(1, 9)
+    ]
+    records += (
+        op(
+            t_us,
+            phase,
+            number,
+            "read",
+            number % 2 if phase == "ok" else None,
+            key=key,
+            client=ord(key),
+        )
+        for number, t_us in enumerate(range(2, 80, 8), 1)
+        for key in ("a", "b")
+        for phase in ("invoke", "ok")
+    )
+    monkeypatch.setattr(history_lanes, "BUDGET", 3)
+    rows = history_of(sorted(records, key=lambda record: record.t_us)).keys
+    assert [row["result"] for row in rows] == ["unknown", "unknown"]
+    assert "placements of the 18 operations on this key, its limit on a page" in str(
+        rows[0]["explanation"]
+    )
 
 
 def test_a_refused_operation_is_not_judged() -> None:

@@ -237,3 +237,17 @@ def test_legends_name_the_marks_that_the_run_has(viewer: Viewer) -> None:  # noq
     logs = viewer.text(".log-note")
     for text in ("with its term", "not committed", "last committed", "applied", "not on disk"):
         assert text in logs
+
+
+def test_the_list_opens_at_the_event_of_the_moment(viewer: Viewer, course: Course) -> None:  # noqa: F811
+    viewer.browser.run(f"qcore.view.goTo({len(course.records) // 2})")
+    viewer.press("5")
+    viewer.browser.wait("document.querySelector('#events [aria-selected=true]')")
+    inside = viewer.browser.run(
+        """(() => {
+          const row = document.querySelector('#events [aria-selected=true]').getBoundingClientRect();
+          const list = document.getElementById('events').getBoundingClientRect();
+          return row.top >= list.top && row.bottom <= list.bottom;
+        })()"""
+    )
+    assert inside

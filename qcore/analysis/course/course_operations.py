@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Final
 
 from qcore.analysis.course.course_records import events_of
@@ -42,15 +42,34 @@ def course_operations(
     rows: list[OperationCourse] = []
     for row in tables.operations:
         name = (row.client, row.op_id)
-        blank = _blank(row, notes[name], asked.get(name))
+        path = _Path(is_inferred=not attempts, took=(asked[name],) if name in asked else ())
         if attempts:
-            blank = _with_path(blank, attempts.get(name, ()), times)
-        rows.append(blank)
+            path = _path(row, attempts.get(name, ()), times)
+        rows.append(_operation_course(row, notes[name], path))
     return Rows(OperationCourse, sorted(rows, key=lambda row: (row.invoke_us, row.client)))
 
 
-def _blank(row: OperationRow, note: str, asked: tuple[int, int] | None) -> OperationCourse:
-    """What every trace shows of an operation."""
+@dataclass(slots=True)
+class _Path:
+    """The way of an operation: fields of `OperationCourse`."""
+
+    is_inferred: bool
+    took: tuple[tuple[int, int], ...] = ()
+    leader: int | None = None
+    term: int = 0
+    index: int = 0
+    is_forwarded: bool = False
+    forwarded_us: int | None = None
+    arrived_us: int | None = None
+    appended_us: int | None = None
+    durable_us: int | None = None
+    quorum_us: int | None = None
+    committed_us: int | None = None
+    applied_us: int | None = None
+    replied_us: int | None = None
+
+
+def _operation_course(row: OperationRow, note: str, path: _Path) -> OperationCourse:
     return OperationCourse(
         client=row.client,
         op_id=row.op_id,
@@ -63,20 +82,20 @@ def _blank(row: OperationRow, note: str, asked: tuple[int, int] | None) -> Opera
         note=row.note,
         invoke_us=row.invoke_us,
         end_us=row.end_us,
-        took=() if asked is None else (asked,),
-        leader=None,
-        term=0,
-        index=0,
-        is_forwarded=False,
-        forwarded_us=None,
-        arrived_us=None,
-        appended_us=None,
-        durable_us=None,
-        quorum_us=None,
-        committed_us=None,
-        applied_us=None,
-        replied_us=None,
-        is_inferred=True,
+        took=path.took,
+        leader=path.leader,
+        term=path.term,
+        index=path.index,
+        is_forwarded=path.is_forwarded,
+        forwarded_us=path.forwarded_us,
+        arrived_us=path.arrived_us,
+        appended_us=path.appended_us,
+        durable_us=path.durable_us,
+        quorum_us=path.quorum_us,
+        committed_us=path.committed_us,
+        applied_us=path.applied_us,
+        replied_us=path.replied_us,
+        is_inferred=path.is_inferred,
     )
 
 
@@ -86,43 +105,31 @@ def _expected(note: str) -> str | None:
     return None if text == "None" else text
 
 
-def _with_path(
-    row: OperationCourse, attempts: Sequence[Attempt], times: EntryTimes
-) -> OperationCourse:
-    """The operation with its way: that of the attempt that got its entry, or of the last one."""
+def _path(row: OperationRow, attempts: Sequence[Attempt], times: EntryTimes) -> _Path:
+    """The way of an operation: that of the attempt that got its entry, or of the last one."""
+    path = _Path(is_inferred=False)
     if not attempts:
-        return replace(row, took=(), is_inferred=False)
+        return path
     chosen = next((each for each in reversed(attempts) if each.index), attempts[-1])
-    leader, arrived_us = chosen.leader, chosen.arrived_us
-    if leader is None and chosen.index:
-        leader, arrived_us = chosen.node, chosen.took_us  # it waited until it led
-    found = replace(
-        row,
-        took=tuple((each.node, each.took_us) for each in attempts),
-        leader=leader,
-        is_forwarded=chosen.forwarded_us is not None,
-        forwarded_us=chosen.forwarded_us,
-        arrived_us=arrived_us,
-        replied_us=chosen.ended_us,
-        is_inferred=False,
-    )
-    index = chosen.index
-    if not index or leader is None or arrived_us is None or row.op in _READS:
-        return found
-    appended = times.appended(leader, index, chosen.term, arrived_us)
+    path.leader, path.arrived_us = chosen.leader, chosen.arrived_us
+    if chosen.leader is None and chosen.index:
+        path.leader, path.arrived_us = chosen.node, chosen.took_us  # it waited until it led
+    path.took = tuple((each.node, each.took_us) for each in attempts)
+    path.is_forwarded = chosen.forwarded_us is not None
+    path.forwarded_us, path.replied_us = chosen.forwarded_us, chosen.ended_us
+    leader, index = path.leader, chosen.index
+    if not index or leader is None or path.arrived_us is None or row.op in _READS:
+        return path
+    path.index, path.term = index, chosen.term
+    appended = times.appended(leader, index, chosen.term, path.arrived_us)
     if appended is None:
-        return replace(found, index=index, term=chosen.term)
-    term, since_us = appended.term, appended.t_us
+        return path
+    since_us = path.appended_us = appended.t_us
+    path.term = appended.term
+    path.durable_us = times.durable(leader, index, since_us)
+    path.quorum_us = times.quorum(leader, index, appended.term, since_us)
     committed_us = times.committed(leader, index, since_us)
-    if committed_us is not None and not times.holds(leader, index, term, committed_us):
-        committed_us = None  # another entry of this index replaced it
-    return replace(
-        found,
-        index=index,
-        term=term,
-        appended_us=since_us,
-        durable_us=times.durable(leader, index, since_us),
-        quorum_us=times.quorum(leader, index, term, since_us),
-        committed_us=committed_us,
-        applied_us=None if committed_us is None else times.applied(leader, index, since_us),
-    )
+    if committed_us is not None and times.holds(leader, index, appended, committed_us):
+        path.committed_us = committed_us  # otherwise another entry of this index replaced it
+        path.applied_us = times.applied(leader, index, since_us)
+    return path

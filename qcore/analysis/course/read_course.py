@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from pathlib import Path
 
 from qcore.analysis.course.clock_offsets import aligned, clock_offsets
 from qcore.analysis.course.course_operations import course_operations
-from qcore.analysis.course.course_records import events_of
+from qcore.analysis.course.course_records import CourseRecords, events_of
 from qcore.analysis.course.course_types import ClockOffset, Course, Messages
 from qcore.analysis.course.election_spans import elections
 from qcore.analysis.course.message_pairs import pair_messages
@@ -78,8 +78,9 @@ def _check_that_they_belong_together(
 
 
 def _course(
-    records: Sequence[TraceRecord], origin: TraceOrigin | None, *, is_simulated: bool
+    sorted_records: Iterable[TraceRecord], origin: TraceOrigin | None, *, is_simulated: bool
 ) -> Course:
+    records = CourseRecords(sorted_records)
     tables = read_tables(records)
     records = _with_ends(records, tables)
     messages = pair_messages(
@@ -109,14 +110,14 @@ def _course(
     )
 
 
-def _with_ends(records: Sequence[TraceRecord], tables: TraceTables) -> Sequence[TraceRecord]:
+def _with_ends(records: CourseRecords, tables: TraceTables) -> CourseRecords:
     """The records, and one for each process that ended without a record: `down`, with `silent` as `why`."""
     ends = [
         TraceRecord(tables.origin_us + span.start_us, "down", span.node, {"why": SILENT})
         for span in tables.role_spans
         if span.why == SILENT
     ]
-    return sorted([*records, *ends], key=attrgetter("t_us")) if ends else records
+    return CourseRecords(sorted([*records, *ends], key=attrgetter("t_us"))) if ends else records
 
 
 def _is_simulated(records: Sequence[TraceRecord]) -> bool:

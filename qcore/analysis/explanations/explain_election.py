@@ -18,12 +18,11 @@ from qcore.analysis.course.voting.short_texts import (
 )
 from qcore.analysis.explanations.explained_text import (
     Explanation,
-    down_text,
     share_text,
     upper_first,
     whole_and_parts,
 )
-from qcore.analysis.explanations.lost_ends import KILLED, lost_end_of, lost_end_sentences
+from qcore.analysis.explanations.lost_ends import KILLED, down_text, lost_end_of, lost_end_sentences
 from qcore.analysis.explanations.round_sentences import SPLIT, main_obstacle, round_sentences
 from qcore.analysis.spans import PAUSE
 
@@ -125,9 +124,9 @@ class _Sentences:
         election = self._election
         end = lost_end_of(self._course, election.old_leader or 0, election.cause_us)
         if end is None or end.recorded_us == end.end_us:
-            return f"{led} until {when}, where its trace ends without a stop: {KILLED}."
+            return f"{led} until {when}, when its last record was written. Its trace shows no stop: {KILLED}."
         last = f"{led} until {when}, when its last message reached another node"
-        return f"{last}. Its trace ends without a stop: {KILLED}."
+        return f"{last}. Its trace shows no stop: {KILLED}."
 
     def _after_cause(self) -> Iterator[str]:
         """What became of the old leader."""

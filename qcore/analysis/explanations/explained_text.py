@@ -6,17 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
-from typing import Final
 
 from qcore.analysis.course.voting.short_texts import duration_text, joined
-from qcore.analysis.spans import PAUSE, SILENT, STOPPED
-
-_DOWN: Final = {
-    "crash": "it crashed",
-    PAUSE: "it was paused",
-    STOPPED: "it was stopped",
-    SILENT: "its trace ends without a stop",
-}
 
 
 @dataclass(slots=True, frozen=True)
@@ -51,8 +42,3 @@ def whole_and_parts(names: Sequence[str], times_us: Sequence[int]) -> str:
         for name, (start_us, end_us) in zip(names, pairwise(times_us), strict=True)
     ]
     return f"{upper_first(joined(parts))}: {duration_text(times_us[-1] - times_us[0])} in all."
-
-
-def down_text(why: str) -> str:
-    """Why a node is down, as `downReason` in `qcore/pages/shared/raft_words.js` says it."""
-    return _DOWN.get(why, why)

@@ -125,5 +125,6 @@ def _clock(offset: str, drift: str) -> str:
         ms = float(offset)
         parts.append(f"{abs(ms):g} ms {'behind' if ms < 0 else 'ahead'}")
     if drift != _NOTHING and float(drift):
-        parts.append(f"drifts by {float(drift):,g} ppm")
+        ppm = float(drift)
+        parts.append(f"runs {abs(ppm):,g} ppm {'slow' if ppm < 0 else 'fast'}")
     return ", ".join(parts) or "as it was"

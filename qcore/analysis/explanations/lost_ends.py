@@ -9,10 +9,16 @@ from typing import Final
 from qcore.analysis.course.course_types import Course
 from qcore.analysis.course.log_shapes import shape_of
 from qcore.analysis.course.voting.short_texts import duration_text, joined, nodes_text
-from qcore.analysis.spans import SILENT
+from qcore.analysis.spans import PAUSE, SILENT, STOPPED
 
-#: What a trace that ends without a stop means.
+#: What it means if a trace shows no stop of its node.
 KILLED: Final = "it was killed, or its machine failed"
+_DOWN: Final = {
+    "crash": "it crashed",
+    PAUSE: "it was paused",
+    STOPPED: "it was stopped",
+    SILENT: KILLED,
+}
 
 
 @dataclass(slots=True, frozen=True)
@@ -116,3 +122,8 @@ def _committed_by(course: Course, entries: range, holders: tuple[int, ...]) -> i
         if when is not None and (first is None or when < first[0]):
             first = (when, holder)
     return None if first is None else first[1]
+
+
+def down_text(why: str) -> str:
+    """Why a node is down, as `downReason` in `qcore/pages/shared/raft_words.js` says it."""
+    return _DOWN.get(why, why)

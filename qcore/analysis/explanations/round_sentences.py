@@ -159,17 +159,17 @@ class _Term:
             return
         late = duration_text(late_us)
         if round_.kind == "vote":
-            yield f"It asked only {late} after the round had begun: it had to store its own vote on its disk first."
+            yield f"Its requests left {late} after the round had begun: it first had to store its own vote on its disk."
             return
         durable = self.course.tracks[round_.candidate].durable
         place = bisect_right(durable.times, first_us) - 1
         if place < 0 or durable.times[place] <= round_.start_us:
-            yield f"It asked only {late} after the round had begun; the trace does not show why."
+            yield f"Its requests left {late} after the round had begun. The trace does not show why."
             return
         took = duration_text(durable.times[place] - round_.start_us)
         yield (
-            f"It asked only {late} after the round had begun: it had to store its log through entry "
-            f"{durable.values[place]:,} on its disk first, which took {took}."
+            f"Its requests left {late} after the round had begun: it first had to store its log through entry "
+            f"{durable.values[place]:,} on its disk, which took {took}."
         )
 
     def _without_configuration(self, round_: Round) -> Iterator[str]:

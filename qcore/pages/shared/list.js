@@ -24,9 +24,11 @@ export class LongList {
     this.element.addEventListener("keydown", (event) => this.key(event));
     this.element.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
     new ResizeObserver(() => {
+      const wasHidden = !this.height;
       this.height = this.element.clientHeight;
       this.at = this.element.scrollTop;
-      this.draw();
+      if (wasHidden && this.chosen >= 0) this.select(this.chosen);
+      else this.draw();
     }).observe(this.element);
   }
 

@@ -1,6 +1,6 @@
 // Events as sentences, for the list, the line under the controls, and screen readers.
 
-import { shortId, shown } from "../shared/format.js";
+import { duration, grouped, shortId, shown } from "../shared/format.js";
 import { contents, downReason, faultName, faultNotes, lossReason, nodesText, reason, ROLES } from "../shared/raft_words.js";
 
 /** What an event is about, for the filter of the list. */
@@ -99,6 +99,12 @@ function requestText(event) {
   }[event.phase] ?? `Node ${event.node}: request ${event.phase}`;
 }
 
+function clockSentence({ node, offset_us: offset, drift_ppm: drift }) {
+  const where = offset ? `${duration(Math.abs(offset))} ${offset < 0 ? "behind" : "ahead"}` : "right";
+  const speed = drift ? `, and runs ${grouped(Math.abs(drift))} ppm ${drift < 0 ? "slow" : "fast"}` : "";
+  return `The clock of node ${node} is ${where}${speed}`;
+}
+
 /** An event as a sentence, without its time. `of` finds the event of the other end of a message, for its contents. */
 export function eventText(event, of = () => null) {
   const { kind, node } = event;
@@ -127,7 +133,7 @@ export function eventText(event, of = () => null) {
     case "violation": return `Check ${event.check} fails: ${event.note}`;
     case "log": return logText(event);
     case "request": return requestText(event);
-    case "clock": return `The clock of node ${node} is off by ${event.offset_us} µs, and drifts by ${event.drift_ppm} ppm`;
+    case "clock": return clockSentence(event);
     default: return `${kind} at node ${node}`;
   }
 }

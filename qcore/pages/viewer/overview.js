@@ -12,6 +12,7 @@ export const FONT = "11px system-ui, 'DejaVu Sans', sans-serif";
 const STRIP = 24, LEADS = 19, LANE = 17, OUTCOMES = 26, AXIS = 18, LINE = 14, FAULTS = 10;
 const MOST_EXACT = 600;
 const MOST_SHADED = 10;   // more faults would make one coloured area of the lanes
+const GAP = "records are missing";
 const FAILURE_GAP = 14;
 
 /** The scale of the window; all pictures of the window share it, so that a moment has one place on the screen. */
@@ -41,6 +42,8 @@ export class Timeline {
     this.faultLines = Math.min(3, new Set(overview.faults.map((each) => each.label)).size + (overview.gaps.length ? 1 : 0));
     this.top = this.faultLines ? this.faultLines * LINE + FAULTS : 0;
     this.height = this.top + LEADS + nodes.length * LANE + OUTCOMES + AXIS + 4;
+    this.now.line.style.top = `${Math.max(0, this.top - 2)}px`;
+    this.now.line.style.bottom = `${AXIS}px`;
     this.strip.style.height = `${STRIP}px`;
     this.canvas.style.height = `${this.height}px`;
     this.drag(this.canvas, (x) => view.set({ t: this.scale.t(x), running: false }));
@@ -278,7 +281,7 @@ export class Timeline {
     const ink = colours(), { faults, gaps } = this.view.run.overview;
     const texts = [];
     const seen = new Map();
-    for (const each of [...gaps.map((gap) => ({ ...gap, label: "records are missing", end: gap.start + gap.length })), ...faults]) {
+    for (const each of [...gaps.map((gap) => ({ ...gap, label: GAP, end: gap.start + gap.length })), ...faults]) {
       if (each.end < scale.from || each.start > scale.to) continue;
       const label = each.label || each.name;
       if (seen.has(label)) seen.get(label).times += 1;
@@ -293,7 +296,7 @@ export class Timeline {
     const unplaced = texts.filter((each) => each.line < 0).length;
     context.fillStyle = ink.fault_text;
     for (const each of texts) if (each.line >= 0) context.fillText(each.text, each.x, 7 + each.line * LINE);
-    if (texts.length) context.fillText(unplaced ? `+ ${unplaced} more` : "fault", 0, 7);
+    if (texts.length) context.fillText(unplaced ? `+ ${unplaced} more` : texts.every(({ label }) => label === GAP) ? "trace" : "fault", 0, 7);
   }
 
   // --- what the clients saw ---------------------------------------------------------------------------

@@ -1,12 +1,12 @@
 // The cluster at the moment: nodes at fixed places, links, messages on their way, and the clients below.
 
 import { find, make, setAll, setText, shape } from "../shared/dom.js";
-import { counted, duration, shortened, shown } from "../shared/format.js";
+import { counted, duration, shown } from "../shared/format.js";
 import { CLASSES, contents, downReason, lossReason, reason, ROLES } from "../shared/raft_words.js";
 import { drawFlights, drawLoss, drawMark, flightsOf } from "./flights.js";
 import { lastWhere } from "./payload.js";
 
-const LABEL_WIDTH = 104;
+const LABEL_WIDTH = 104;   // pixels
 const MOST_CLIENTS = 8;
 const LOOK_BACK = 40;
 
@@ -68,7 +68,7 @@ class NodeMark {
     });
     setText(this.letter, isDown ? "" : letter);
     setAll(this.badge, { visibility: letter && !isDown ? "visible" : "hidden" });
-    const lines = [isDown ? shortened(why, 15) : isReplaced ? "old leader" : text, `term ${state.term}`];
+    const lines = [isDown ? (/paused/.test(why) ? "paused" : text) : isReplaced ? "old leader" : text, `term ${state.term}`];
     if (state.voted !== null && state.voted !== undefined) lines.push(state.voted === node ? "voted for itself" : `voted for ${state.voted}`);
     setText(this.title, why);
     const unsynced = state.durable === null || state.durable === undefined ? 0 : state.last - state.durable;

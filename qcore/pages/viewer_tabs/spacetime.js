@@ -8,9 +8,15 @@ import { GUTTER, windowScale } from "../viewer/overview.js";
 import { eventText } from "../viewer/event_text.js";
 
 const MOST_MESSAGES = 600, MOST_ARROW_LABELS = 60, MOST_CHUNKS = 3, MOST_FAULTS = 10, TOP = 14, DIAGRAM_AXIS = 22;
-const LANE_HALF = 6, LABEL_HEIGHT = 13;
+const LEAST_ROW = 38, LANE_HALF = 6, LABEL_HEIGHT = 13;
 const USEFUL_MESSAGES = 50, MOST_OF_ELECTION = 250, NARROWEST_US = 1000;   // of a window that the tab chooses
-const LOST_LINE = { "stroke-dasharray": "4 3" }, VOTE_ANSWER_LINE = { "stroke-dasharray": "7 2.5" }, ANSWER_LINE = { "stroke-dasharray": "1 2.5", "stroke-linecap": "round" };
+const LOST_LINE = { "stroke-dasharray": "4 3" };
+/** The lines of the classes of messages, which do not depend on colour. Those without one here are whole. */
+const LINES = {
+  vote_answer: { "stroke-dasharray": "7 2.5" }, append_answer: { "stroke-dasharray": "1 2.5", "stroke-linecap": "round" },
+  snapshot: { "stroke-dasharray": "14 2" }, snapshot_answer: { "stroke-dasharray": "1 2.5", "stroke-linecap": "round" },
+  forward: { "stroke-dasharray": "9 2.5 1.5 2.5" }, forward_answer: { "stroke-dasharray": "5 2.5 1.5 2.5 1.5 2.5" },
+};
 const FONT_FAMILY = "system-ui, 'DejaVu Sans', sans-serif";
 const HIDEABLE = [["vote", "votes"], ["append", "log and heartbeats"], ["answer", "answers"], ["forward", "clients' requests"]];
 
@@ -195,7 +201,7 @@ export class SpacetimeTab {
 
   paint(events, sends, width) {
     const { view } = this, { run } = view, ink = colours();
-    const height = this.height = Math.max(this.size.height - 4, run.nodes.length * 44 + TOP + DIAGRAM_AXIS);
+    const height = this.height = Math.max(this.size.height - 4, run.nodes.length * LEAST_ROW + TOP + DIAGRAM_AXIS);
     const scale = this.scale = windowScale(view);
     const gap = (height - TOP - DIAGRAM_AXIS) / run.nodes.length;
     this.rows = new Map(run.nodes.map((node, rank) => [node, TOP + gap * (rank + 0.5)]));
@@ -278,7 +284,7 @@ export class SpacetimeTab {
     const group = shape("g", { opacity: isDim ? 0.18 : 1 });
     group.append(shape("line", {
       x1, y1: yStart, x2, y2: yEnd, stroke: colour, "stroke-width": inPast || inFuture ? 2.4 : isVote ? 1.8 : 1,
-      ...(isLost ? LOST_LINE : kind === "vote_answer" ? VOTE_ANSWER_LINE : kind.endsWith("answer") ? ANSWER_LINE : {}),
+      ...(isLost ? LOST_LINE : LINES[kind] ?? {}),
     }));
     if (isLost) group.append(shape("path", { d: `M${x2 - 4} ${yEnd - 4}l8 8m0-8l-8 8`, stroke: ink.lost, "stroke-width": 2, fill: "none" }));
     else group.append(head(x1, yStart, x2, yEnd, colour, isOpen || kind.endsWith("answer")));
@@ -369,12 +375,12 @@ function diagramLegend(seen) {
   const cross = (x) => shape("path", { d: `M${x - 4} 3l8 8m0-8l-8 8`, stroke: ink.lost, "stroke-width": 2, fill: "none" });
   const items = [
     ["vote", "request for a vote", () => arrow(ink.vote, { "stroke-width": 1.8 }, false)],
-    ["vote_answer", "answer to it", () => arrow(ink.vote, { "stroke-width": 1.8, ...VOTE_ANSWER_LINE }, true)],
+    ["vote_answer", "answer to it", () => arrow(ink.vote, { "stroke-width": 1.8, ...LINES.vote_answer }, true)],
     ["append", "log entries or heartbeat", () => arrow(ink.append, {}, false)],
-    ["append_answer", "confirmation", () => arrow(ink.response, ANSWER_LINE, true)],
-    ["snapshot", "snapshot", () => arrow(ink.snapshot, {}, false)],
-    ["forward", "client's request", () => arrow(ink.forward, {}, false)],
-    ["forward_answer", "its result", () => arrow(ink.forward, ANSWER_LINE, true)],
+    ["append_answer", "confirmation", () => arrow(ink.response, LINES.append_answer, true)],
+    ["snapshot", "snapshot", () => arrow(ink.snapshot, LINES.snapshot, false)],
+    ["forward", "client's request", () => arrow(ink.forward, LINES.forward, false)],
+    ["forward_answer", "its result", () => arrow(ink.forward, LINES.forward_answer, true)],
     ["other", "other message", () => arrow(ink.response, {}, false)],
     ["lost", "lost", () => [shape("line", { x1: 1, y1: 7, x2: 17, y2: 7, stroke: ink.lost, ...LOST_LINE }), cross(19)]],
     ["open", "not received when the trace ends", () => arrow(ink.append, {}, true)],

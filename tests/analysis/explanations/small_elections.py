@@ -87,6 +87,9 @@ class Cluster:
     def crash(self, node: int, ms: float) -> None:
         self._add(ms, "down", node, why="crash")
 
+    def start(self, node: int, ms: float, term: int) -> None:
+        self._add(ms, "up", node, term=term, commit=0, last_index=0)
+
     def stop(self, node: int, ms: float) -> None:
         self._add(ms, "down", node, why="stopped")
 

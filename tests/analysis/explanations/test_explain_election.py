@@ -49,7 +49,7 @@ def test_the_end_of_a_killed_leader_is_its_last_message() -> None:
     assert (course.elections[1].cause, course.elections[1].cause_us) == ("crash", 900 * MS)
     first = _sentences(course, 2)[0]
     assert first.startswith("Node 1 led term 1 until 0.900 s, when its last message reached")
-    assert "Its trace ends without a stop" in first
+    assert "Its trace shows no stop" in first
 
 
 def test_an_open_election_is_censored() -> None:
@@ -181,3 +181,27 @@ def test_elections_without_any_record_are_empty() -> None:
     elections = read_course(trace).elections
     assert elections == []
     assert elections.row_type is Election
+
+
+@pytest.mark.parametrize("is_heard", [True, False])
+def test_a_killed_leader_that_starts_again(is_heard: bool) -> None:
+    """Its end is its last message that another node received, or its last record."""
+    cluster = Cluster(3, is_real=True).elect(1, 100)
+    if is_heard:
+        cluster.last_messages(1, (3,), 971)
+    cluster.last_entry(1, 920, 1, 1)
+    cluster.campaign(2, 1_500, 1)
+    cluster.win(2, 1_600, 2)
+    cluster.start(1, 1_700, 1)
+    cluster.heartbeat(2, 1, 1_800, 1_801)
+    end = (
+        "0.971 s, when its last message reached another node"
+        if is_heard
+        else "0.920 s, when its last record was written"
+    )
+    course = cluster.course(1_900)
+    assert _sentences(course, 2)[0] == (
+        f"Node 1 led term 1 until {end}. Its trace shows no stop: it was killed, or its machine failed."
+    )
+    missing = "The records of the last 51 ms of node 1 are missing; its messages of this time reached other nodes."
+    assert (missing in _sentences(course, 2)) == is_heard

@@ -38,7 +38,7 @@ def test_each_distribution_has_words(latency: str, words: str) -> None:
         ("loss None", "loss as before"),
         ("latency_ms shape='new' first=1.0 second=0.0", "latency_ms shape='new' first=1.0 second=0.0"),
         ("latency_ms soon", "latency_ms soon"),
-        ("offset 300.0 ms, drift 20000 ppm", "300 ms ahead, drifts by 20,000 ppm"),
+        ("offset 300.0 ms, drift 20000 ppm", "300 ms ahead, runs 20,000 ppm fast"),
         ("offset -5.5 ms, drift None ppm", "5.5 ms behind"),
         ("jump by 500 ms, -2 ms", "jumps by 500 ms and -2 ms"),
         ("4096 bytes are free", "4,096 bytes are free"),

@@ -6,7 +6,6 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 
 from qcore.analysis.course.course_types import LogChange, NodeTrack
-from qcore.analysis.course.log_shapes import shape_of
 
 
 class EntryTimes:
@@ -20,23 +19,24 @@ class EntryTimes:
     def __init__(self, tracks: Mapping[int, NodeTrack], voters: Sequence[int]) -> None:
         self._tracks = tracks
         self._voters = tuple(voters)
-        self._appends = {
-            node: [change for change in track.log if change.phase == "append"]
-            for node, track in tracks.items()
-        }
+        self._appends: dict[int, dict[int, list[LogChange]]] = {}
+        self._at: dict[tuple[int, int], list[LogChange]] = {}
+        for node, track in tracks.items():
+            by_index = self._appends[node] = {}
+            for change in track.log:
+                if change.phase == "append":
+                    self._at.setdefault((node, change.t_us), []).append(change)
+                    for index in range(change.first, change.last + 1):
+                        by_index.setdefault(index, []).append(change)
 
     def appended_at(self, node: int, t_us: int) -> list[LogChange]:
         """What a node appended at a time."""
-        appends = self._appends.get(node, [])
-        first = bisect_left(appends, t_us, key=_time)
-        return appends[first : bisect_right(appends, t_us, key=_time)]
+        return self._at.get((node, t_us), [])
 
     def appended(self, node: int, index: int, term: int, from_us: int) -> LogChange | None:
         """The first append from a time on with the entry; any term if `term` is 0."""
-        appends = self._appends.get(node, [])
-        for place in range(bisect_left(appends, from_us, key=_time), len(appends)):
-            change = appends[place]
-            if change.first <= index <= change.last and term in (0, change.term):
+        for change in self._appends.get(node, {}).get(index, ()):
+            if change.t_us >= from_us and term in (0, change.term):
                 return change
         return None
 
@@ -60,11 +60,18 @@ class EntryTimes:
             found.append(times[majority - 1])
         return max(found, default=None)
 
-    def holds(self, node: int, index: int, term: int, t_us: int) -> bool:
-        """Whether the log of a node holds the entry at a time, or has compacted it."""
-        shape = shape_of(self._tracks[node].log, t_us)
-        found = shape.term_of(index)
-        return found == term or (found is None and index <= shape.snapshot_index)
+    def holds(self, node: int, index: int, appended: LogChange, t_us: int) -> bool:
+        """Whether the log of a node still holds an entry at a time, or has compacted it."""
+        log = self._tracks[node].log
+        is_after = False
+        for place in range(bisect_left(log, appended.t_us, key=_time), len(log)):
+            change = log[place]
+            if change.t_us > t_us:
+                break
+            if is_after and change.phase != "snapshot" and change.first <= index:
+                return False
+            is_after = is_after or change is appended
+        return True
 
     def committed(self, node: int, index: int, from_us: int) -> int | None:
         """When the node knew that the entry was committed."""

@@ -17,7 +17,7 @@ from qcore.analysis.tables import TraceTables
 
 #: If the first candidate never heard from the leader, the cause is searched for in this time before.
 _LONGEST_SEARCH_US: Final = 3_000_000
-#: The note of a cause if the trace of the leader ends without a stop.
+#: The note of a cause if the trace of the leader shows no stop.
 SILENT_NOTE: Final = "its trace ends"
 
 
