@@ -10,11 +10,14 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from contextvars import ContextVar
 from functools import lru_cache
+from itertools import accumulate
 from typing import TYPE_CHECKING, Final
+from weakref import WeakSet
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from matplotlib.legend import Legend
 
 ROLE_COLOURS: Final = {
@@ -76,10 +79,21 @@ _LAYOUT_SHARE: Final = 0.9
 #: Figures that are narrower, in inches, have their legends below the axes, and this many points below them.
 _SIDE_WIDTH: Final = 4.0
 _BELOW_LABELS: Final = 27
+#: Such a legend: the size of its texts and the height of a row, and what labels take left of the axes, points; the
+#: lengths of its marks and spaces, in widths of an m.
+_BELOW_SIZE: Final = 7
+_BELOW_ROW: Final = 10
+_BELOW_MARGIN: Final = 56
+_HANDLE_EMS: Final = 1.2
+_PAD_EMS: Final = 0.8
 
 
 #: The width of new figures in inches, if they are for print; set by `paper_style`.
 paper_width: ContextVar[float | None] = ContextVar("paper_width", default=None)
+
+
+#: The figures whose height was chosen here.
+_made_here: WeakSet[Figure] = WeakSet()
 
 
 def figure_size(width: float, height: float) -> tuple[float, float]:
@@ -95,7 +109,8 @@ def axes(ax: Axes | None, width: float = 9.0, height: float = 3.2) -> Axes:
     if ax is None:
         from matplotlib import pyplot  # heavy, and not needed to read tables
 
-        _, ax = pyplot.subplots(figsize=figure_size(width, height), layout="constrained")
+        figure, ax = pyplot.subplots(figsize=figure_size(width, height), layout="constrained")
+        _made_here.add(figure)
     ax.spines[["top", "right"]].set_visible(False)
     for side in ("left", "bottom"):
         ax.spines[side].set_color(MUTED_COLOUR)
@@ -121,6 +136,13 @@ def side_legend(ax: Axes, columns: int = 1, handles: Sequence[Artist] | None = N
         )
     from matplotlib.transforms import ScaledTranslation
 
+    columns_below = _columns_below(
+        [str(each.get_label()) for each in kept], width * 72 - _BELOW_MARGIN
+    )
+    figure = ax.get_figure(root=True)
+    if figure in _made_here:
+        rows = -(-len(kept) // columns_below)
+        figure.set_figheight(figure.get_figheight() + rows * _BELOW_ROW / 72)  # type: ignore[union-attr]
     scale = ax.get_figure(root=True).dpi_scale_trans  # type: ignore[union-attr]
     return ax.legend(
         handles=kept,
@@ -128,12 +150,26 @@ def side_legend(ax: Axes, columns: int = 1, handles: Sequence[Artist] | None = N
         bbox_to_anchor=(0.0, 0.0),
         bbox_transform=ax.transAxes + ScaledTranslation(0, -_BELOW_LABELS / 72, scale),
         frameon=False,
-        fontsize=7,
-        ncols=max(1, min(len(kept), int(width / 1.0))),
-        handlelength=1.2,
-        columnspacing=0.8,
+        fontsize=_BELOW_SIZE,
+        ncols=columns_below,
+        handlelength=_HANDLE_EMS,
+        handletextpad=_PAD_EMS,
+        columnspacing=_PAD_EMS,
         borderaxespad=0.0,
     )
+
+
+def _columns_below(texts: Sequence[str], width: float) -> int:
+    """How many columns of a legend below the axes of a narrow figure are at most this wide, points."""
+    around = (_HANDLE_EMS + 2 * _PAD_EMS) * _BELOW_SIZE
+    widths = [text_width(text, _BELOW_SIZE) + around for text in texts]
+    for columns in range(len(widths), 1, -1):
+        rows, longer = divmod(len(widths), columns)
+        sizes = [rows + (column < longer) for column in range(columns)]
+        starts = accumulate(sizes, initial=0)
+        if sum(max(widths[a : a + size]) for a, size in zip(starts, sizes, strict=False)) <= width:
+            return columns
+    return 1
 
 
 def role_handles(roles: Collection[str]) -> list[Artist]:

@@ -53,6 +53,8 @@ _SUFFIXES: Final = {
 }
 #: How a trace of JSON lines begins.
 _JSON_LINE: Final = b'{"t_us":'
+#: A file with such a name is a trace, and no scenario.
+_TRACE_SUFFIXES: Final = (".qtrace", ".jsonl", ".ndjson")
 _HEAD_BYTES: Final = 16
 _MS: Final = 1000
 
@@ -205,6 +207,10 @@ def _read(
     from qcore.analysis.course.read_course import read_course
 
     traces = [file for file in files if _is_trace(file)]
+    for file in files:
+        if file not in traces and Path(file).suffix in _TRACE_SUFFIXES:
+            _check_that_it_exists(file)
+            raise ConfigError(f"{file} is no trace: it does not begin like one")
     if not traces and len(files) == 1:
         if align:
             raise ConfigError("--align corrects the clocks of real nodes: give their traces")
@@ -219,6 +225,14 @@ def _read(
     if align and course.is_simulated:
         raise ConfigError("--align corrects the clocks of real nodes; this trace is simulated")
     return _Shown(course, None)
+
+
+def _check_that_it_exists(file: str) -> None:
+    try:
+        with open_regular(file):
+            return
+    except OSError as error:
+        raise ConfigError(f"cannot read the trace {file}: {error.strerror or error}") from None
 
 
 def _is_trace(text: str) -> bool:

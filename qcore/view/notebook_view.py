@@ -106,7 +106,9 @@ class View:
             whole = window_of(self.course)
             start_ms = whole.start_us / MS if from_ms is None else from_ms
             end_ms = whole.end_us / MS if to_ms is None else to_ms
-            figure = run_figure(self.course.tables, window=(start_ms, end_ms))
+            is_whole = self._part == (None, None)
+            window = whole if is_whole else (start_ms, end_ms)
+            figure = run_figure(self.course.tables, window=window)
             figure.savefig(stream, format="svg", metadata={"Date": None})
             self._image = base64.b64encode(stream.getvalue()).decode("ascii")
         return f"data:image/svg+xml;base64,{self._image}"

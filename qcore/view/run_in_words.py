@@ -39,7 +39,9 @@ def _lines(course: Course, verdicts: Sequence[Verdict]) -> Iterator[str]:
     events = f"{len(course.records)} events"
     yield f"{tables.name or 'A run'}{seed}: {events}, {_s(course, course.end_us)}"
     for gap in tables.gaps:
-        yield f"Records are missing from {_s(course, gap.start_us)} to {_s(course, gap.end_us)}: {gap.note}"
+        until = f"to {_s(course, gap.end_us)}" if gap.end_us > gap.start_us else "on"
+        note = gap.note.removeprefix("records are missing here: ")
+        yield f"Records are missing from {_s(course, gap.start_us)} {until}: {note}"
     yield "\nWho led"
     for row in who_led(course):
         term = f", term {row.term}" if row.node else ""

@@ -140,6 +140,8 @@ def test_what_happened_around_an_election(folder: Path, trace: Path, course: Cou
 
 def test_wrong_usage(folder: Path, trace: Path) -> None:
     assert "no-such" in refused("no-such")
+    assert refused("no-such.qtrace").startswith("cannot read the trace no-such.qtrace: ")
+    assert refused("run.qtrace", "run.qtrace").startswith("run.qtrace is the trace of a simulated")
     assert refused("run.qtrace", "--seed", "2").startswith(
         "--seed and --set choose a run of a scenario; run.qtrace"
     )

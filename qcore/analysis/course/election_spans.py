@@ -118,13 +118,13 @@ class _Grouping:
         if _continues(draft, placed):
             return False
         start_us = placed.round.start_us
-        lost_us = self._lost_us(draft.start_us, start_us)
-        if lost_us is not None and not draft.rounds[0].is_transfer:
-            draft.abandon(
-                lost_us
-            )  # these candidates were cut off from the leader, which is lost now
+        if self._end_quiet(draft, start_us):
             return True
-        return self._end_quiet(draft, start_us)
+        lost_us = self._lost_us(draft.start_us, start_us)
+        if lost_us is None or draft.rounds[0].is_transfer:
+            return False
+        draft.abandon(lost_us)  # these candidates were cut off from the leader, which is lost now
+        return True
 
     def _leads(self, t_us: int, node: int, term: int) -> None:
         # Two leaders in one term are a violation, which must not be hidden.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
+from pathlib import Path
 
 from qcore.analysis.course.clock_offsets import aligned, clock_offsets
 from qcore.analysis.course.course_operations import course_operations
@@ -30,7 +31,8 @@ def read_course(*sources: TraceSource, align: bool = False) -> Course:
         align: correct the times of real nodes by the offsets of their clocks.
 
     Raises:
-        ConfigError: a trace cannot be read, holds an invalid line, or is not that of one node where one is necessary.
+        ConfigError: a trace cannot be read, holds an invalid line, is not that of one node where one is necessary, or
+            is given twice; or one of several is that of a simulated run.
     """
     if not sources:
         raise ConfigError("no trace to read: give a file, or one for each node")
@@ -42,6 +44,8 @@ def read_course(*sources: TraceSource, align: bool = False) -> Course:
             else content
             for content in contents
         ]
+        if len(traces) > 1:
+            _check_that_they_belong_together(sources, traces)
         origins = [content.origin for content in contents if isinstance(content, CompactTrace)]
         origin = origins[0] if len(contents) == 1 and origins else None
         is_simulated = any(map(_is_simulated, traces))
@@ -49,6 +53,28 @@ def read_course(*sources: TraceSource, align: bool = False) -> Course:
             return _course(_align(traces), origin, is_simulated=False)
         records = traces[0] if len(traces) == 1 else [r for trace in traces for r in trace]
         return _course(sorted(records, key=attrgetter("t_us")), origin, is_simulated=is_simulated)
+
+
+def _check_that_they_belong_together(
+    sources: Sequence[TraceSource], traces: Sequence[Sequence[TraceRecord]]
+) -> None:
+    """Check that several traces are those of real nodes, and all different."""
+    seen: dict[tuple[int, str], str] = {}
+    for number, (source, trace) in enumerate(zip(sources, traces, strict=True), 1):
+        header = next((record for _, record in events_of(trace, {"run"})), None)
+        if header is None:
+            continue
+        name = str(source) if isinstance(source, str | Path) else f"trace {number} of the list"
+        if not is_of_real_node(header.fields):
+            raise ConfigError(
+                f"{name} is the trace of a simulated run: only traces of real nodes can be merged, so give it alone"
+            )
+        begin = (header.t_us, header.fields["name"])
+        if begin in seen:
+            raise ConfigError(
+                f"{seen[begin]} and {name} are the same trace, of {header.fields['name']}: give each trace once"
+            )
+        seen[begin] = name
 
 
 def _course(

@@ -91,7 +91,7 @@ def _heading(figures: ClusterFigures, is_paused: bool) -> Text:
         leads = "no member knows a leader" if answers else "no node answers"
     if figures.leader_says is not None:
         leads += f", says node {figures.leader_says}"
-    clock = "stopped" if is_paused else time.strftime("%H:%M:%S")
+    clock = "paused" if is_paused else time.strftime("%H:%M:%S")
     text = _line(f"{name} · {leads} · {up} of {len(figures.members)} members up · {clock}", "bold")
     if is_paused:
         text.stylize("reverse", len(text) - len(clock))

@@ -65,7 +65,7 @@ function noteMembers(node, event) {
   if (!known || event.t_us < known.t_us) changes.set(event.index, event);
 }
 
-/** The time from when the new leader lost the old one until its election, ms; null if it does not say. */
+/** The time from when the new leader stopped following the old one until its election, ms; null if it does not say. */
 function gapOf(entry, before) {
   const from = before?.sinceUs ?? -Infinity;
   const lost = (losses.get(entry.leader) ?? []).filter((t_us) => t_us > from && t_us < entry.sinceUs);
@@ -77,7 +77,7 @@ function showLeaders() {
   const items = entries.slice(0, SHOWN_TERMS).map((entry, index) => {
     const gap = gapOf(entry, entries[index + 1]);
     const text = `Node ${entry.leader} leads term ${entry.term}`;
-    const after = gap === null ? "" : `elected ${gap} ms after it had lost the old leader`;
+    const after = gap === null ? "" : `elected ${gap} ms after it stopped following the old leader`;
     return make("li", {}, timeOf(entry.sinceUs), make("span", {}, text, make("span", { className: "faint", textContent: after ? ` · ${after}` : "" })));
   });
   showList("leaders", items, "No election since the nodes were started.");

@@ -143,3 +143,9 @@ def test_bad_sources_are_reported(tmp_path: Path) -> None:
         read_course()
     with pytest.raises(ConfigError, match="cannot read the trace"):
         read_course(tmp_path / "missing.qtrace")
+    with pytest.raises(
+        ConfigError, match="trace 1 of the list and trace 3 of the list are the same"
+    ):
+        read_course(_real_node(1, 0), _real_node(2, 0), _real_node(1, 0))
+    with pytest.raises(ConfigError, match="trace 2 of the list is the trace of a simulated run"):
+        read_course(_real_node(1, 0), small_trace(origin_us=0))

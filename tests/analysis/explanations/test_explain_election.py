@@ -130,6 +130,23 @@ def test_a_cut_off_candidate_has_a_separate_election() -> None:
     ]
 
 
+def test_a_candidate_that_follows_again_has_ended_its_election() -> None:
+    # Long after it, the cluster loses its leader.
+    cluster = Cluster(3).elect(1, 100)
+    cluster.heartbeat(1, 2, 1_280, 1_281)
+    cluster.campaign(3, 1_000, 1)
+    cluster.pre_vote(3, 1_001, {1: "refused", 2: "refused"})
+    cluster.role(3, 1_010, "follower", 1, 1)
+    cluster.crash(1, 1_300)
+    cluster.campaign(2, 1_500, 1)
+    cluster.win(2, 1_510, 2)
+    elections = cluster.course(2_000).elections
+    assert [(e.outcome, e.start_us, e.end_us) for e in elections[1:]] == [
+        ("abandoned", 1_000 * MS, 1_010 * MS),
+        ("elected", 1_500 * MS, 1_510 * MS),
+    ]
+
+
 def test_a_split_vote_is_counted() -> None:
     cluster = Cluster(3).elect(1, 100)
     cluster.crash(1, 1_000)

@@ -183,3 +183,22 @@ def test_a_picture_for_a_paper_is_as_wide_as_its_column(
     assert ">commit index</text>" in (tmp_path / "commits.svg").read_text()
     assert plot_commits(tables).get_figure(root=True).get_size_inches()[0] == 9  # type: ignore[union-attr]  # axes have a figure
     pyplot.close("all")
+
+
+def test_legends_below_a_narrow_picture_are_whole() -> None:
+    course = read_course(small_trace())
+    with paper_style("single"):
+        drawn = [plot_timeline(course), plot_messages(course), plot_commit_latency(course)]
+    for ax in drawn:
+        figure, legend = ax.get_figure(root=True), ax.get_legend()
+        assert figure is not None
+        assert legend is not None
+        figure.draw_without_rendering()
+        texts = [ax.yaxis.label] if ax.get_ylabel() else []
+        for box in (each.get_window_extent() for each in (legend, *texts)):
+            assert figure.bbox.x0 <= box.x0
+            assert box.x1 <= figure.bbox.x1
+            assert figure.bbox.y0 <= box.y0
+            assert box.y1 <= figure.bbox.y1
+        assert ax.bbox.width > 0.6 * figure.bbox.width
+    pyplot.close("all")

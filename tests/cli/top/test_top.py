@@ -98,7 +98,7 @@ def test_each_panel_can_be_left_out() -> None:
         assert sign not in shown
         assert sign in "\n".join(drawn(figures()))
     assert "may manage" in "\n".join(drawn(figures(lines=[], lines_hidden=True)))
-    assert "stopped" in drawn(figures(), is_paused=True)[0]
+    assert "paused" in drawn(figures(), is_paused=True)[0]
 
 
 def test_what_only_others_say_is_marked() -> None:
