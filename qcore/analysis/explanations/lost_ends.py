@@ -13,7 +13,7 @@ from qcore.analysis.spans import PAUSE, SILENT, STOPPED
 
 #: What it means if a trace shows no stop of its node.
 KILLED: Final = "it was killed, or its machine failed"
-_DOWN: Final = {
+_DOWN: Final[dict[str, str]] = {
     "crash": "it crashed",
     PAUSE: "it was paused",
     STOPPED: "it was stopped",
@@ -125,5 +125,5 @@ def _committed_by(course: Course, entries: range, holders: tuple[int, ...]) -> i
 
 
 def down_text(why: str) -> str:
-    """Why a node is down, as `downReason` in `qcore/pages/shared/raft_words.js` says it."""
+    """Why a node is down, in a sentence."""
     return _DOWN.get(why, why)

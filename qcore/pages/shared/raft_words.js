@@ -119,7 +119,7 @@ const LOSSES = {
 export const lossReason = (why) => LOSSES[why] ?? (why || "for a reason that the trace does not hold");
 
 /** Why a node is down, in words. */
-export const downReason = (why) => ({ crash: "it crashed", pause: "it is paused", stopped: "it was stopped", silent: "it was killed, or its machine failed" })[why] ?? why;
+export const downReason = (why) => ({ crash: "crashed", pause: "paused", stopped: "stopped", silent: "killed or failed" })[why] ?? why;
 
 /** The name of a fault, without its place in the scenario: `timeline[0] disk_stall` is a `disk stall`. */
 export const faultName = (name) => (name.replace(/^.*\]\s+/, "") || name).replaceAll("_", " ");
