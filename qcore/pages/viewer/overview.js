@@ -418,7 +418,7 @@ function timelineLegend(run) {
   const items = [
     ...["leader", "candidate", "pre_candidate", "learner", "down"].filter((role) => roles.has(role)).map(letter),
     ...(run.leaderless.length ? [["no leader, or without a majority", make("i", { className: "leaderless-key" })]] : []),
-    ...(has("ok") ? [["operations that succeeded", make("i", { className: "succeeded-key" })]] : []),
+    ...(has("ok") ? [["succeeded", make("i", { className: "succeeded-key" })]] : []),
     ...(has("refused") ? [["refused", make("i", { className: "failure-key refused" }, "⊘")]] : []),
     ...(has("unknown") ? [["no answer", make("i", { className: "failure-key unknown" }, "?")]] : []),
     ...(marks.violations?.length ? [["violation", make("i", { className: "failure-key violation" }, "▼")]] : []),
