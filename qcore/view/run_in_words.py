@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from qcore.analysis.course.course_types import Course
-from qcore.analysis.course.voting.short_texts import reason_text
+from qcore.analysis.course.voting.short_texts import nodes_text, reason_text
 from qcore.analysis.explanations.explain_operation import operation_text
 from qcore.view.history_lanes import judged_history
 from qcore.view.run_summary import (
@@ -15,6 +15,7 @@ from qcore.view.run_summary import (
     checked,
     expectation_note,
     failure_notes,
+    faults,
     who_led,
 )
 from qcore.view.view_page import explained
@@ -39,16 +40,17 @@ def _lines(course: Course, verdicts: Sequence[Verdict]) -> Iterator[str]:
     events = f"{len(course.records)} events"
     yield f"{tables.name or 'A run'}{seed}: {events}, {_s(course, course.end_us)}"
     for gap in tables.gaps:
-        yield f"Records are missing from {_s(course, gap.start_us)} to {_s(course, gap.end_us)}: {gap.note}"
+        who = f"Records of {nodes_text(gap.nodes)}" if gap.nodes else "Records"
+        yield f"{who} from {_s(course, gap.start_us)} to {_s(course, gap.end_us)} are missing: {gap.note}"
     yield "\nWho led"
     for row in who_led(course):
         term = f", term {row.term}" if row.node else ""
-        end = "the end of the trace" if row.is_censored else _s(course, row.end_us)
-        yield f"  {_s(course, row.start_us)} to {end}: {row.text}{term}"
-    if tables.faults:
+        yield f"  {_s(course, row.start_us)} to {_until(course, row.end_us)}: {row.text}{term}"
+    windows = faults(course)
+    if windows:
         yield "\nFaults"
-        for number, fault in enumerate(tables.faults, 1):
-            yield f"  {number}. {_s(course, fault.start_us)} to {_s(course, fault.end_us)}: {fault.label}"
+        for number, fault in enumerate(windows, 1):
+            yield f"  {number}. {_s(course, fault.start_us)} to {_until(course, fault.end_us)}: {fault.label}"
     yield "\nElections" if course.elections else "\nNo election"
     for election in course.elections:
         title, sentences = explained(course, election)
@@ -95,6 +97,10 @@ def _checks(course: Course, verdicts: Sequence[Verdict]) -> Iterator[str]:
         yield f"     {verdict.name}: expected {verdict.expected}, seen {verdict.seen}: {mark}"
     for violation in course.tables.violations:
         yield f"  violation at {_s(course, violation.t_us)}: {violation.check}: {violation.note}"
+
+
+def _until(course: Course, t_us: int) -> str:
+    return "the end of the trace" if t_us >= course.end_us else _s(course, t_us)
 
 
 def _s(course: Course, t_us: int) -> str:

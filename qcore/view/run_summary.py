@@ -7,15 +7,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
+from qcore.analysis.course.course_records import events_of
 from qcore.analysis.course.course_types import Course, OperationCourse
 from qcore.analysis.course.trace_checks import NOT_CHECKED, trace_checks
 from qcore.analysis.course.voting.short_texts import moment_text
 from qcore.analysis.explanations.lost_ends import lost_end_sentences, lost_ends
-from qcore.analysis.spans import Span, reigns
+from qcore.analysis.spans import SILENT, STOPPED, FaultWindow, Span, reigns
 
 _EXPECTS: Final = re.compile(r"^expect:", re.MULTILINE)
 #: The outcomes of operations that failed.
 FAILED: Final = ("refused", "unknown")
+#: How a real node ended -> the name of this fault.
+_ENDS: Final = {
+    SILENT: "node {} killed, or its machine failed",
+    STOPPED: "node {} stopped",
+    "crash": "node {} crashed",
+}
 
 
 class Verdict(NamedTuple):
@@ -89,6 +96,32 @@ def _without(span: Span, rows: Sequence[Led]) -> Iterator[Span]:
         start_us = max(start_us, row.end_us)
     if start_us < span.end_us:
         yield Span(start_us, span.end_us)
+
+
+def faults(course: Course) -> list[FaultWindow]:
+    """The faults that a trace names and, of real nodes, the times in which one was down after it had ended."""
+    named = course.tables.faults
+    if course.is_simulated:
+        return list(named)
+    ends = [window for _, window in node_ends(course)]
+    return sorted([*named, *ends], key=lambda window: window.start_us)
+
+
+def node_ends(course: Course) -> list[tuple[int, FaultWindow]]:
+    """The events at which real nodes ended, each with the time until this node started again."""
+    ends: list[tuple[int, FaultWindow]] = []
+    open_ends: dict[int, int] = {}  # node -> the place of its last end
+    for event, record in events_of(course.records, {"down", "up"}):
+        t_us = record.t_us - course.origin_us
+        place = open_ends.pop(record.node, None)
+        if place is not None and record.kind == "up":
+            number, window = ends[place]
+            ends[place] = number, replace(window, end_us=t_us)
+        if record.kind == "down" and (name := _ENDS.get(str(record.fields["why"]))):
+            open_ends[record.node] = len(ends)
+            window = FaultWindow(name.format(record.node), t_us, course.end_us, (), (), "", 0)
+            ends.append((event, window))
+    return ends
 
 
 def failure_notes(course: Course) -> list[str]:

@@ -98,7 +98,7 @@ export class Timeline {
     this.wholeNow.move(this.whole.x(view.t));
     this.now.move(x >= GUTTER - 1 && x <= this.scale.right + 1 ? x : null);
     setAll(this.slider, {
-      "aria-valuemin": ((view.run.begin - view.run.zero) / 1e6).toFixed(3), "aria-valuemax": ((view.run.end - view.run.zero) / 1e6).toFixed(3),
+      "aria-valuemin": ((view.run.first - view.run.zero) / 1e6).toFixed(3), "aria-valuemax": ((view.run.end - view.run.zero) / 1e6).toFixed(3),
       "aria-valuenow": ((view.t - view.run.zero) / 1e6).toFixed(6), "aria-valuetext": moment(view.t - view.run.zero),
     });
   }
@@ -108,7 +108,7 @@ export class Timeline {
   drawStrip() {
     const { view } = this, { run } = view, ink = colours();
     const { context, width } = pen(this.strip, view.width, STRIP);
-    const scale = this.whole = timeScale(run.begin, run.end, GUTTER, width - RIGHT);
+    const scale = this.whole = timeScale(run.first, run.end, GUTTER, width - RIGHT);
     context.font = FONT;
     context.textBaseline = "middle";
     context.fillStyle = ink.faint;
@@ -281,7 +281,7 @@ export class Timeline {
     const ink = colours(), { faults, gaps } = this.view.run.overview;
     const texts = [];
     const seen = new Map();
-    for (const each of [...gaps.map((gap) => ({ ...gap, label: GAP, end: gap.start + gap.length })), ...faults]) {
+    for (const each of [...gaps.map((gap) => ({ ...gap, label: GAP })), ...faults]) {
       if (each.end < scale.from || each.start > scale.to) continue;
       const label = each.label || each.name;
       if (seen.has(label)) seen.get(label).times += 1;

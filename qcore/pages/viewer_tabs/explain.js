@@ -297,10 +297,11 @@ export class ScenarioTab {
       ["nodes", head.nodes.join(", ")], ["voters", head.voters.join(", ")], ["clients", head.clients.length ? head.clients.join(", ") : "not in the trace"],
       ["source", head.source === "real" ? "traces of real nodes" : `simulator, seed ${head.seed}`],
       ["logs", head.inferred ? "inferred: the trace does not hold them" : "in the trace"],
-      ["begins", head.source === "real" ? utc(head.origin_us) : "0 s"], ["made by", head.version],
+      ["cluster began", head.source === "real" ? utc(BigInt(head.origin_us) + BigInt(head.zero_us)) : "0 s"], ["made by", head.version],
     ];
     fadeEnd(panel).append(
       make("dl", { className: "about" }, ...facts.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)])),
+      make("p", { className: "faint", hidden: view.run.first >= view.run.zero }, "Times count from the moment at which the cluster began. Records before it have negative times."),
       head.scenario ? make("pre", { tabIndex: 0, "aria-label": "The scenario" }, head.scenario) : make("p", { className: "faint" }, "The trace does not hold a scenario."));
   }
 
