@@ -23,7 +23,7 @@ const electionLength = (each) => each.length ?? each.end - each.start;
 /** The title of an election; the page can hold no sentences about it. */
 function electionTitle(election) {
   if (election.title) return election.title;
-  const end = election.outcome === "elected" ? `node ${election.winner} was elected in term ${election.term}` : election.outcome === "open" ? "not decided when the trace ends" : "no winner";
+  const end = election.outcome === "elected" ? `node ${election.winner} elected in term ${election.term}` : election.outcome === "open" ? "not decided when the trace ends" : "no winner";
   return `Election ${election.number}: ${end}, after ${duration(electionLength(election))}`;
 }
 
@@ -96,12 +96,12 @@ export class SummaryTab {
     const { overview, leaderships, operations: { totals } } = this.run;
     const { elections } = overview;
     const without = this.run.led.reduce((sum, each) => sum + (each.majority ? 0 : each.length), 0);
-    const leaders = [...new Set(leaderships.map((each) => each.node))];
+    const leaders = leaderships.map((each) => each.node).filter((node, place, all) => node !== all[place - 1]);
     const judged = this.verdict();
     const elected = elections.filter((each) => each.outcome === "elected");
     return make("div", { className: "cards" },
-      card("Leader", leaders.length > 3 ? `${leaders.length} nodes` : leaders.length ? nodesText(leaders) : "none",
-        `${leaders.length > 3 ? `nodes ${listed(leaders)}; ` : ""}${duration(without)} without a leader with a majority`),
+      card("Leader", leaders.length > 3 ? counted(new Set(leaders).size, "node") : leaders.length ? leaders.map((node) => `node ${node}`).join(", then ") : "none",
+        `${leaders.length > 3 ? `${nodesText([...new Set(leaders)])}; ` : ""}${duration(without)} without a leader with a majority`),
       card("Elections", String(elections.length), elected.length ? `${elected.length} with a winner, within ${duration(Math.max(...elected.map(electionLength)))}${elections.length > elected.length ? `; ${elections.length - elected.length} without` : ""}`
         : elections.length ? "none with a winner" : "no node asked for votes"),
       card("Failed writes", grouped(totals.failed_writes), totals.writes ? `of ${counted(totals.writes, "write")}${totals.open_writes ? `; ${grouped(totals.open_writes)} more have no outcome in the trace` : ""}` : "the trace has no writes",
@@ -115,7 +115,7 @@ export class SummaryTab {
     if (checked.failures.length) return { value: "violated", note: checked.failures[0], className: "bad" };
     if (violations.length) return { value: counted(violations.length, "violation"), note: violations[0].check, className: "bad" };
     if (broken.length) return { value: "failed", note: `expectations: ${listed(broken)}`, className: "bad" };
-    if (!Array.isArray(history) && this.run.head.source === "real") return { value: "passed", note: "terms, votes and applied entries; the answers cannot be checked", className: "good" };
+    if (!Array.isArray(history) && this.run.head.source === "real") return { value: "passed, in part", note: "terms, votes and applied entries; the answers cannot be checked", className: "" };
     if (!Array.isArray(history)) return { value: "–", note: history?.absent ?? "no history of operations", className: "" };
     const bad = history.filter((each) => each.result === "violation");
     if (bad.length) return { value: "violated", note: `not linearizable: ${listed(bad.map((each) => each.key))}`, className: "bad" };
@@ -202,6 +202,12 @@ export function clientText(run, operation) {
 
 const more = (count) => make("p", { className: "faint", hidden: count <= MOST_ROWS }, `and ${grouped(count - MOST_ROWS)} more`);
 
+/** How many requests for votes there were, with those that were lost, and how many answers. */
+function requestsText({ rounds }) {
+  const asks = rounds.flatMap((round) => round.asked);
+  return `${counted(asks.length, "request")}, ${counted(asks.filter((ask) => ask.answer !== "none").length, "answer")}`;
+}
+
 // --- elections -----------------------------------------------------------------------------------------
 
 export class ElectionsTab {
@@ -262,7 +268,7 @@ export class ElectionsTab {
     });
     return [
       make("h3", {}, electionTitle(election)),
-      make("p", { className: "faint" }, `${seconds(election.start - zero)} to ${election.censored ? "the end of the trace" : seconds(election.end - zero)} · ${counted(election.messages, "message")} about votes sent`),
+      make("p", { className: "faint" }, `Nodes asked for votes from ${seconds(election.start - zero)} to ${election.censored ? "the end of the trace" : seconds(election.end - zero)} · ${requestsText(election)}`),
       sentences(electionSentences(election)), make("p", { className: "buttons" }, show, diagram),
       ...own.slice(0, MOST_ROWS).map((round) => this.round(round, election.rounds.filter((each) => each.like === round.number))), more(own.length),
     ];
