@@ -235,13 +235,14 @@ class _Sentences:
             yield f"{text}."
             return
         client = "the client" if self._is_nodes else "it"
-        yield f"{text}, so {client} could not know whether the {_VERBS.get(operation.op, 'request')} had an effect."
+        what = _VERBS.get(operation.op, "request")
+        yield f"{text}, so {client} could not know whether the {what} had an effect."
         effect = effect_of(self._course, operation)
         match effect.kind:
             case "done":
-                yield f"The trace shows that it had: {effect.why}."
+                yield f"The trace shows that the {what} had an effect: {effect.why}."
             case "none":
-                yield f"The trace shows that it had none: {effect.why}."
+                yield f"The trace shows that the {what} had no effect: {effect.why}."
             case _:
                 yield f"The trace does not show it, either: {effect.why}."
 

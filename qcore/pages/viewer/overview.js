@@ -420,7 +420,7 @@ function timelineLegend(run) {
     ...(run.leaderless.length ? [["no leader, or without a majority", make("i", { className: "leaderless-key" })]] : []),
     ...(has("ok") ? [["succeeded", make("i", { className: "succeeded-key" })]] : []),
     ...(has("refused") ? [["refused", make("i", { className: "failure-key refused" }, "⊘")]] : []),
-    ...(has("unknown") ? [["no answer", make("i", { className: "failure-key unknown" }, "?")]] : []),
+    ...(has("unknown") ? [["outcome unknown", make("i", { className: "failure-key unknown" }, "?")]] : []),
     ...(marks.violations?.length ? [["violation", make("i", { className: "failure-key violation" }, "▼")]] : []),
   ];
   return items.map(([text, mark]) => make("span", { className: "key-item" }, mark, text));

@@ -284,7 +284,7 @@ function legendOf(run, history) {
   return [
     ["ok", "write succeeded", totals.writes], ["ok read", "read succeeded", run.operations.count > totals.writes],
     ["refused", "refused, no effect", has("refused")],
-    ["unknown", "no answer: it may take effect, now or later", has("unknown")],
+    ["unknown", "outcome unknown to the client", has("unknown")],
     ["open", "no outcome in the trace", totals.open_writes + totals.open_reads],
     ["stuck", "cannot be placed", history.some((each) => each.result === "violation")],
   ].filter(([, , isNeeded]) => isNeeded);

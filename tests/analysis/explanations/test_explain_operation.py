@@ -81,7 +81,7 @@ def test_a_lost_forward_had_no_effect() -> None:
         "Node 2 forwarded it to leader 1, but the message was lost (the link was cut).",
         "Client 7 stopped waiting at 1.000 s, without a response, so it could not know whether the write had an "
         "effect.",
-        "The trace shows that it had none: it reached no leader.",
+        "The trace shows that the write had no effect: it reached no leader.",
     ]
 
 
@@ -100,7 +100,7 @@ def test_a_write_may_take_effect_without_a_response() -> None:
     assert (row.index, row.durable_us, row.quorum_us, row.committed_us) == (1, 40, 50, 60)
     assert (
         explain(course, row).sentences[-1]
-        == "The trace shows that it had: its entry was committed."
+        == "The trace shows that the write had an effect: its entry was committed."
     )
 
 
@@ -120,7 +120,7 @@ def test_a_replaced_entry_is_not_committed() -> None:
     assert explain(course, row).sentences[-2:] == (
         "Client 7 got the answer that the outcome is unknown at 0.000 s, so it could not know whether the write had "
         "an effect.",
-        "The trace shows that it had none: an entry of term 2 replaced its entry.",
+        "The trace shows that the write had no effect: an entry of term 2 replaced its entry.",
     )
 
 
