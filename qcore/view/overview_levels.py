@@ -93,6 +93,7 @@ def disturbances(course: Course, extent: Extent) -> dict[str, object]:
                 "cuts": window.cuts,
                 "note": window.note,
                 "acts": window.acts,
+                "is_end": not course.is_simulated and window not in tables.faults,
             }
             for window in faults(course)
         ],

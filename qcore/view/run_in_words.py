@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from qcore.analysis.course.course_types import Course
-from qcore.analysis.course.voting.short_texts import nodes_text, reason_text
+from qcore.analysis.course.course_types import Course, OperationCourse
+from qcore.analysis.course.voting.short_texts import counted, nodes_text, reason_text
 from qcore.analysis.explanations.explain_operation import operation_text
 from qcore.view.history_lanes import judged_history
 from qcore.view.run_summary import (
@@ -22,6 +23,8 @@ from qcore.view.view_page import explained
 
 #: How many failed operations are listed.
 _MOST_FAILED: Final = 100
+#: A time or a duration in a sentence.
+_MOMENT: Final = re.compile(r"[\d.,]+ (µs|ms|s|min|h)\b")
 
 
 def in_words(course: Course, verdicts: Sequence[Verdict] = ()) -> str:
@@ -65,14 +68,25 @@ def _failures(course: Course) -> Iterator[str]:
     failed = [row for row in course.operations if row.outcome in FAILED]
     yield f"\nOperations: {len(course.operations)}, of which {len(failed)} failed"
     yield from (f"  {note}" for note in failure_notes(course))
+    groups: dict[tuple[str, ...], list[OperationCourse]] = {}
     for row in failed[:_MOST_FAILED]:
-        why = reason_text(row.note)
-        note = f" ({why})" if why else ""
-        who = f"client {row.client}" if course.is_simulated else f"at node {row.client}"
-        yield f"  {_s(course, row.invoke_us)}: {who}, {operation_text(row)}: {row.outcome}{note}"
-        yield from (f"     {sentence}" for sentence in explained(course, row)[1])
+        likeness = (row.outcome, *(_MOMENT.sub("", each) for each in explained(course, row)[1]))
+        groups.setdefault(likeness, []).append(row)
+    for first, *others in groups.values():
+        yield f"  {_failure(course, first)}"
+        yield from (f"     {sentence}" for sentence in explained(course, first)[1])
+        if others:
+            yield f"     {counted(len(others), 'more operation')} failed in the same way:"
+            yield from (f"       {_failure(course, row)}" for row in others)
     if len(failed) > _MOST_FAILED:
         yield f"  and {len(failed) - _MOST_FAILED} more"
+
+
+def _failure(course: Course, row: OperationCourse) -> str:
+    why = reason_text(row.note)
+    note = f" ({why})" if why else ""
+    who = f"client {row.client}" if course.is_simulated else f"at node {row.client}"
+    return f"{_s(course, row.invoke_us)}: {who}, {operation_text(row)}: {row.outcome}{note}"
 
 
 def _judgement(course: Course) -> Iterator[str]:

@@ -131,14 +131,13 @@ def failure_notes(course: Course) -> list[str]:
     for span in course.tables.leaderless:
         within = [row for row in failed if span.start_us <= row.invoke_us < span.end_us]
         if within:
-            verb = "was" if len(within) == 1 else "were"
             last = (
                 "the end of the trace"
                 if span.end_us >= course.end_us
                 else _moment(course, span.end_us)
             )
             found.append(
-                f"{_counted(within)} of them {verb} asked for while no leader had a majority, from "
+                f"{_share(within, failed)} asked for while no leader had a majority, from "
                 f"{_moment(course, span.start_us)} to {last}."
             )
     for end in lost_ends(course):
@@ -150,8 +149,12 @@ def failure_notes(course: Course) -> list[str]:
     return found
 
 
-def _counted(rows: Sequence[OperationCourse]) -> str:
-    return f"{len(rows):,}"
+def _share(rows: Sequence[OperationCourse], failed: Sequence[OperationCourse]) -> str:
+    """The begin of a sentence about some of the operations that failed: `All 12 of them were`."""
+    number = len(rows)
+    if number == len(failed):
+        return "It was" if number == 1 else f"All {number:,} of them were"
+    return f"{number:,} of them {'was' if number == 1 else 'were'}"
 
 
 def _moment(course: Course, t_us: int) -> str:

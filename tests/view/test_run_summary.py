@@ -65,7 +65,7 @@ def test_the_course_has_a_record_of_the_end_of_a_killed_node(real: Course) -> No
     assert (end.node, end.t_us) == (1, 950 * MS)
 
 
-def test_the_ends_of_real_nodes_are_faults_to_which_a_reader_jumps(real: Course) -> None:
+def test_ends_of_real_nodes_are_faults_with_marks(real: Course) -> None:
     page = DecodedPage.of(view_page.page_data(real))
     rows = [(row["label"], row["start"] // MS, row["end"] // MS) for row in page.overview["faults"]]
     assert rows == [
@@ -82,6 +82,16 @@ def test_a_fault_of_a_real_node_ends_when_it_starts_again() -> None:
     cluster.start(3, 300, 1)
     (fault,) = faults(cluster.course(500))
     assert (fault.label, fault.start_us, fault.end_us) == ("node 3 stopped", 200 * MS, 300 * MS)
+
+
+def test_failures_of_one_kind_are_explained_once() -> None:
+    cluster = Cluster(3, is_real=True).elect(1, 100)
+    for ms in (1_200, 1_300, 1_400):
+        cluster.refuse(3, 1, ms)
+    text = in_words(cluster.course(1_500))
+    assert text.count("the operation had no effect") == 1
+    assert "2 more operations failed in the same way:" in text
+    assert text.count("refused (not leader)") == 3
 
 
 def test_checks_of_real_traces_find_what_is_wrong(real: Course) -> None:

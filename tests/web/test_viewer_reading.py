@@ -231,7 +231,7 @@ def test_the_tip_of_the_timeline_hides_no_lane(viewer: Viewer) -> None:  # noqa:
 
 def test_legends_name_the_marks_that_the_run_has(viewer: Viewer) -> None:  # noqa: F811
     legend = viewer.text(".timeline-legend")
-    for text in ("leader", "candidate", "down", "no leader", "succeeded"):
+    for text in ("leader", "candidate", "follower", "down", "no leader", "fault", "succeeded"):
         assert text in legend
     assert "learner" not in legend
     logs = viewer.text(".log-note")

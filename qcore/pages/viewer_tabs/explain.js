@@ -6,6 +6,7 @@ import { nodesText, reason } from "../shared/raft_words.js";
 
 const MOST_ROWS = 60;
 const FULL_ELECTIONS = 4;
+const MOMENTS = /[\d.,]+ (µs|ms|s|min|h)\b/g;   // times and durations in a sentence
 
 /** A sentence whose *emphasised* parts stand out. */
 export function sentence(text) {
@@ -159,7 +160,8 @@ export class SummaryTab {
     const failed = [...run.operations.failed].sort((a, b) => Number(isWrite(b)) - Number(isWrite(a)) || a.invoke - b.invoke);
     if (!failed.length) return make("section", {}, title, make("p", {}, run.operations.count ? "None: every operation succeeded." : "The trace has no operations."));
     const open = totals.open_writes + totals.open_reads, all = totals.failed_writes + totals.failed_reads + open;
-    const rows = failed.slice(0, MOST_ROWS).map((each) => {
+    const groups = new Map();
+    for (const each of failed.slice(0, MOST_ROWS)) {
       const why = run.overview.sentences?.[each.number] ?? [];
       const cells = [
         make("b", {}, operationName(each)), clientText(run, each), this.at(each.invoke), each.end === null ? "–" : duration(each.end - each.invoke),
@@ -168,8 +170,14 @@ export class SummaryTab {
           this.view.set({ operation: each.number, tab: "operations", key: run.overview.history?.length ? each.key : "" });
           this.view.showWindow(each.invoke, each.end ?? run.end, each.invoke);
         }, { className: "small" })];
-      return Object.assign(cells, { below: why.length ? sentence([...new Set([why[1], why.at(-1)])].join(" ")) : reason(each.note) ? [reason(each.note)] : null });
-    });
+      const text = why.length ? [...new Set([why[1], why.at(-1)])].join(" ") : reason(each.note);
+      const likeness = `${each.outcome} ${text.replace(MOMENTS, "")}`;
+      groups.set(likeness, [...(groups.get(likeness) ?? []), { cells, text }]);
+    }
+    const rows = [...groups.values()].flatMap((group) => group.map(({ cells, text }, place) => {
+      const alike = group.length > 1 ? ` The next ${group.length > 2 ? `${grouped(group.length - 1)} operations` : "operation"} failed in the same way.` : "";
+      return Object.assign(cells, { below: !place && text ? sentence(text + alike) : null });
+    }));
     return make("section", {}, title,
       make("p", {}, `${counted(totals.failed_writes, "write")} and ${counted(totals.failed_reads, "read")} failed.${open ? ` ${counted(open, "operation")} had no outcome when the trace ended.` : ""}`),
       ...(run.overview.failure_notes ?? []).map((note) => make("p", {}, note)),
