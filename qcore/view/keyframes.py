@@ -13,6 +13,7 @@ from qcore.analysis.course.node_tracks import node_at
 from qcore.analysis.spans import PAUSE
 from qcore.trace import TraceRecord
 from qcore.view.chunk_codec import differences
+from qcore.view.run_summary import faults
 
 #: How many runs of a log and how many flying messages a keyframe holds: the newest.
 _MOST_RUNS: Final = 64
@@ -106,6 +107,7 @@ class Keyframes:
         self._flying: list[int] = []
         self._sent = 0  # how many messages were taken into account
         self._logs = dict.fromkeys(course.tracks, 0)
+        self._faults = faults(course)
 
     def keyframe(self, start_us: int) -> dict[str, object]:
         """The state after everything that happened before `start_us`."""
@@ -115,9 +117,7 @@ class Keyframes:
             "nodes": {str(node): _node(course, node, before_us) for node in course.nodes},
             "cut": [list(link) for link in sorted(course.cut_links(before_us))],
             "faults": [
-                number
-                for number, window in enumerate(course.tables.faults)
-                if window.covers(before_us)
+                number for number, window in enumerate(self._faults) if window.covers(before_us)
             ],
             "flights": self._flights(start_us),
         }

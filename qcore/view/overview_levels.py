@@ -20,7 +20,7 @@ from qcore.analysis.explanations.fault_words import fault_words
 from qcore.analysis.explanations.operation_effect import effect_of
 from qcore.view.chunk_codec import TextTable
 from qcore.view.keyframes import Extent
-from qcore.view.run_summary import FAILED, who_led
+from qcore.view.run_summary import FAILED, faults, node_ends, who_led
 
 #: How many stretches of time the counts have: a power of two, so that a page can add pairs for a coarser picture.
 FEWEST_BINS: Final = 64
@@ -93,8 +93,9 @@ def disturbances(course: Course, extent: Extent) -> dict[str, object]:
                 "cuts": window.cuts,
                 "note": window.note,
                 "acts": window.acts,
+                "is_end": not course.is_simulated and window not in tables.faults,
             }
-            for window in tables.faults
+            for window in faults(course)
         ],
         "notes": {
             note: words
@@ -335,7 +336,7 @@ def marks(
     ]
     found = {
         "elections": _at_times(course, [row.start_us for row in course.elections]),
-        "faults": _places(course, {"fault"}),
+        "faults": _fault_places(course),
         "violations": _places(course, {"violation"}),
     }
     numbered = {
@@ -347,6 +348,12 @@ def marks(
         name: sorted((event, t_us) for event, t_us in events if event >= 0)
         for name, events in numbered.items()
     }
+
+
+def _fault_places(course: Course) -> list[tuple[int, int]]:
+    ends = [] if course.is_simulated else node_ends(course)
+    places = [(event, window.start_us) for event, window in ends]
+    return sorted(_places(course, {"fault"}) + places)
 
 
 def _places(course: Course, kinds: set[str]) -> list[tuple[int, int]]:

@@ -7,15 +7,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
+from qcore.analysis.course.course_records import events_of
 from qcore.analysis.course.course_types import Course, OperationCourse
 from qcore.analysis.course.trace_checks import NOT_CHECKED, trace_checks
 from qcore.analysis.course.voting.short_texts import moment_text
 from qcore.analysis.explanations.lost_ends import lost_end_sentences, lost_ends
-from qcore.analysis.spans import Span, reigns
+from qcore.analysis.spans import SILENT, STOPPED, FaultWindow, Span, reigns
 
 _EXPECTS: Final = re.compile(r"^expect:", re.MULTILINE)
 #: The outcomes of operations that failed.
 FAILED: Final = ("refused", "unknown")
+#: How a real node ended -> the name of this fault.
+_ENDS: Final = {
+    SILENT: "node {} killed, or its machine failed",
+    STOPPED: "node {} stopped",
+    "crash": "node {} crashed",
+}
 
 
 class Verdict(NamedTuple):
@@ -91,6 +98,32 @@ def _without(span: Span, rows: Sequence[Led]) -> Iterator[Span]:
         yield Span(start_us, span.end_us)
 
 
+def faults(course: Course) -> list[FaultWindow]:
+    """The faults that a trace names and, of real nodes, the times in which one was down after it had ended."""
+    named = course.tables.faults
+    if course.is_simulated:
+        return list(named)
+    ends = [window for _, window in node_ends(course)]
+    return sorted([*named, *ends], key=lambda window: window.start_us)
+
+
+def node_ends(course: Course) -> list[tuple[int, FaultWindow]]:
+    """The events at which real nodes ended, each with the time until this node started again."""
+    ends: list[tuple[int, FaultWindow]] = []
+    open_ends: dict[int, int] = {}  # node -> the place of its last end
+    for event, record in events_of(course.records, {"down", "up"}):
+        t_us = record.t_us - course.origin_us
+        place = open_ends.pop(record.node, None)
+        if place is not None and record.kind == "up":
+            number, window = ends[place]
+            ends[place] = number, replace(window, end_us=t_us)
+        if record.kind == "down" and (name := _ENDS.get(str(record.fields["why"]))):
+            open_ends[record.node] = len(ends)
+            window = FaultWindow(name.format(record.node), t_us, course.end_us, (), (), "", 0)
+            ends.append((event, window))
+    return ends
+
+
 def failure_notes(course: Course) -> list[str]:
     """Sentences about the operations that failed: which of them while no leader had a majority, and what is missing."""
     failed = [row for row in course.operations if row.outcome in FAILED and row.end_us is not None]
@@ -98,14 +131,13 @@ def failure_notes(course: Course) -> list[str]:
     for span in course.tables.leaderless:
         within = [row for row in failed if span.start_us <= row.invoke_us < span.end_us]
         if within:
-            verb = "was" if len(within) == 1 else "were"
             last = (
                 "the end of the trace"
                 if span.end_us >= course.end_us
                 else _moment(course, span.end_us)
             )
             found.append(
-                f"{_counted(within)} of them {verb} asked for while no leader had a majority, from "
+                f"{_share(within, failed)} asked for while no leader had a majority, from "
                 f"{_moment(course, span.start_us)} to {last}."
             )
     for end in lost_ends(course):
@@ -117,8 +149,12 @@ def failure_notes(course: Course) -> list[str]:
     return found
 
 
-def _counted(rows: Sequence[OperationCourse]) -> str:
-    return f"{len(rows):,}"
+def _share(rows: Sequence[OperationCourse], failed: Sequence[OperationCourse]) -> str:
+    """The begin of a sentence about some of the operations that failed: `All 12 of them were`."""
+    number = len(rows)
+    if number == len(failed):
+        return "It was" if number == 1 else f"All {number:,} of them were"
+    return f"{number:,} of them {'was' if number == 1 else 'were'}"
 
 
 def _moment(course: Course, t_us: int) -> str:

@@ -11,7 +11,7 @@ from qcore.analysis.course.course_types import Course
 from qcore.analysis.course.trace_checks import trace_checks
 from qcore.view import view_page
 from qcore.view.run_in_words import in_words
-from qcore.view.run_summary import Verdict, checked, expectation_note, who_led
+from qcore.view.run_summary import Verdict, checked, expectation_note, faults, who_led
 from tests.analysis.explanations.small_elections import MS, Cluster
 from tests.view.decoded_page import DecodedPage
 
@@ -63,6 +63,35 @@ def test_the_rows_of_who_led_cover_the_run_once(real: Course, course: Course) ->
 def test_the_course_has_a_record_of_the_end_of_a_killed_node(real: Course) -> None:
     (end,) = (r for r in real.records if r.kind == "down" and r.fields["why"] == "silent")
     assert (end.node, end.t_us) == (1, 950 * MS)
+
+
+def test_ends_of_real_nodes_are_faults_with_marks(real: Course) -> None:
+    page = DecodedPage.of(view_page.page_data(real))
+    rows = [(row["label"], row["start"] // MS, row["end"] // MS) for row in page.overview["faults"]]
+    assert rows == [
+        ("node 1 killed, or its machine failed", 950, 4_000),
+        ("node 3 stopped", 2_000, 4_000),
+        ("node 2 stopped", 4_000, 4_000),
+    ]
+    assert [t_us // MS for _, t_us in page.overview["marks"]["faults"]] == [950, 2_000, 4_000]
+
+
+def test_a_fault_of_a_real_node_ends_when_it_starts_again() -> None:
+    cluster = Cluster(3, is_real=True).elect(1, 100)
+    cluster.stop(3, 200)
+    cluster.start(3, 300, 1)
+    (fault,) = faults(cluster.course(500))
+    assert (fault.label, fault.start_us, fault.end_us) == ("node 3 stopped", 200 * MS, 300 * MS)
+
+
+def test_failures_of_one_kind_are_explained_once() -> None:
+    cluster = Cluster(3, is_real=True).elect(1, 100)
+    for ms in (1_200, 1_300, 1_400):
+        cluster.refuse(3, 1, ms)
+    text = in_words(cluster.course(1_500))
+    assert text.count("the operation had no effect") == 1
+    assert "2 more operations failed in the same way:" in text
+    assert text.count("refused (not leader)") == 3
 
 
 def test_checks_of_real_traces_find_what_is_wrong(real: Course) -> None:

@@ -127,6 +127,16 @@ def test_home_is_the_beginning_of_the_cluster(
     assert real.value("from") <= real.at()[1]
     real.click("#zoom-all")
     assert real.value("from") == begin
+    real.press("6")
+    assert f"00:00:0{begin // 1000 / 1000:.3f} UTC" in real.text("#panel-scenario")
+    assert "Records before it have negative times" in real.text("#panel-scenario")
+
+
+def test_a_reader_jumps_to_the_end_of_a_killed_node(real: Viewer) -> None:
+    assert "killed, or its machine failed" in real.text("#panel-summary")
+    real.press("Home", "f")
+    assert real.at()[1] >= KILLED_US
+    assert "Node 1" in real.text("#now-event")
 
 
 def test_the_page_of_real_nodes_names_requests_and_shows_no_keys(real: Viewer) -> None:
@@ -231,7 +241,7 @@ def test_the_tip_of_the_timeline_hides_no_lane(viewer: Viewer) -> None:  # noqa:
 
 def test_legends_name_the_marks_that_the_run_has(viewer: Viewer) -> None:  # noqa: F811
     legend = viewer.text(".timeline-legend")
-    for text in ("leader", "candidate", "down", "no leader", "succeeded"):
+    for text in ("leader", "candidate", "follower", "down", "no leader", "fault", "succeeded"):
         assert text in legend
     assert "learner" not in legend
     logs = viewer.text(".log-note")

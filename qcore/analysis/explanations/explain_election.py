@@ -11,6 +11,7 @@ from qcore.analysis.course.node_tracks import node_at
 from qcore.analysis.course.voting.election_causes import SILENT_NOTE
 from qcore.analysis.course.voting.leader_contacts import last_contact
 from qcore.analysis.course.voting.short_texts import (
+    counted,
     duration_text,
     joined,
     moment_text,
@@ -36,6 +37,8 @@ _STOPS: Final = {
 _STOPPED: Final = {"stopped": "was stopped", "crash": "crashed"}
 #: The part of an election in which the old leader still led, without a majority.
 _STILL_LED: Final = "leader without a majority"
+#: The part of an election after the winner was elected.
+_FIRST_COMMIT: Final = "first commit"
 
 
 def explain_election(course: Course, election: Election) -> Explanation:
@@ -47,7 +50,7 @@ def _title(election: Election) -> str:
     name = f"Election {election.number}"
     took = duration_text(election.whole_us)
     if election.outcome == "elected":
-        return f"{name}: node {election.winner} leads term {election.term} after {took}"
+        return f"{name}: node {election.winner} elected in term {election.term} after {took}"
     if election.outcome == "open":
         return f"{name}: no leader with a majority for {took}, until the trace ends"
     candidates = {round_.candidate for round_ in election.rounds}
@@ -67,6 +70,7 @@ class _Sentences:
         yield self._cause()
         yield from self._after_cause()
         yield from self._detection()
+        yield from self._simulated_entries()
         yield from round_sentences(self._course, election)
         if election.outcome == "elected":
             yield self._ready()
@@ -175,6 +179,21 @@ class _Sentences:
             f"the configuration, in which {nodes_text(config.voters)} vote."
         )
 
+    def _simulated_entries(self) -> Iterator[str]:
+        """The entries with which all nodes of a simulated cluster begin."""
+        election, course = self._election, self._course
+        if election.old_leader is not None or not course.is_simulated:
+            return
+        candidate = election.rounds[0].candidate
+        first = next(iter(course.tracks[candidate].log), None)
+        if first is None or first.phase != "append" or (first.t_us, first.first) != (0, 1):
+            return
+        them = "it" if first.last == 1 else "them"
+        yield (
+            f"Its log already held {counted(first.last, 'entry', 'entries')} of term {first.term} that came from no "
+            f"leader: all nodes of a simulated cluster begin with {them}."
+        )
+
     def _cut(self, led: str, when: str) -> str:
         election = self._election
         fault = f"the fault \u201c{election.cause_note}\u201d"
@@ -273,7 +292,7 @@ class _Sentences:
             ("rounds without a majority", winning_us),
             ("pre-votes", vote.start_us),
             ("votes", vote.end_us),
-            ("first commit", election.ready_us if election.ready_us is not None else vote.end_us),
+            (_FIRST_COMMIT, election.ready_us if election.ready_us is not None else vote.end_us),
         )
 
     def _phases(self, *ends: tuple[str, int]) -> Iterator[str]:
@@ -284,7 +303,8 @@ class _Sentences:
                 names.append(name)
                 times.append(end_us)
         if names:
-            yield whole_and_parts(names, times)
+            until = "until its first commit" if names[-1] == _FIRST_COMMIT else ""
+            yield whole_and_parts(names, times, until)
             yield self._longest(names, times)
 
     def _open(self) -> Iterator[str]:

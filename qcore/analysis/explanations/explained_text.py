@@ -35,10 +35,16 @@ def share_text(part: int, whole: int) -> str:
     return f"{round(100 * part / whole)} %"
 
 
-def whole_and_parts(names: Sequence[str], times_us: Sequence[int]) -> str:
-    """A sentence about the parts between times: `Detection 186 ms and votes 4.6 ms: 191 ms in all.`"""
+def whole_and_parts(names: Sequence[str], times_us: Sequence[int], until: str = "") -> str:
+    """A sentence about the parts between times: `Detection 186 ms and votes 4.6 ms: 191 ms in all.`
+
+    Args:
+        names, times_us: the parts, and the times before, between and after them.
+        until: what the last time is, for example `until its first commit`.
+    """
     parts = [
         f"{name} {duration_text(end_us - start_us)}"
         for name, (start_us, end_us) in zip(names, pairwise(times_us), strict=True)
     ]
-    return f"{upper_first(joined(parts))}: {duration_text(times_us[-1] - times_us[0])} in all."
+    whole = duration_text(times_us[-1] - times_us[0])
+    return f"{upper_first(joined(parts))}: {whole} in all{f', {until}' if until else ''}."

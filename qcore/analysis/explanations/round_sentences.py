@@ -136,8 +136,8 @@ class _Term:
             yield f"{begin} and had a majority after {took}; the trace does not show the answers."
             return
         text = (
-            f"{begin} and had a majority ({len(granted) + 1} of {voters}) after {took}, from {nodes_text(granted)} and "
-            "itself"
+            f"{begin} and had a majority ({len(granted) + 1} of {voters}) after {took}{_arrival(round_, voters)}, from "
+            f"{nodes_text(granted)} and itself"
         )
         rejections = [
             ask
@@ -413,6 +413,22 @@ def _granted_in_time(ask: Ask, round_: Round) -> bool:
     return (
         ask.answer == "granted" and ask.answered_us is not None and ask.answered_us <= round_.end_us
     )
+
+
+def _arrival(round_: Round, voters: int) -> str:
+    """When the answer arrived that made the majority, if the candidate needed time until it acted on it."""
+    times = sorted(
+        ask.answered_us
+        for ask in round_.asked
+        if _granted_in_time(ask, round_) and ask.answered_us is not None
+    )
+    needed = voters // 2
+    if len(times) < needed:
+        return ""
+    arrived = duration_text(times[needed - 1] - round_.start_us)
+    if arrived == duration_text(round_.end_us - round_.start_us):
+        return ""
+    return f" (the deciding answer arrived after {arrived})"
 
 
 def _asked(round_: Round) -> str:

@@ -82,6 +82,9 @@ export function contents(name, note, term) {
     case "ReadIndexResponse":
       found = /^index (\d+)/.exec(note);
       return found ? `entry ${found[1]}` : note;
+    case "StateDigests":
+      found = /^through (\d+)/.exec(note);
+      return found ? `digests of its state through entry ${found[1]}, so that the nodes can compare their states` : note;
     default:
       return note;
   }
@@ -106,6 +109,7 @@ export function shortContents(name, note, term) {
     case "Forward": return note || "request";
     case "ForwardResponse": return note === "ok" ? "done" : note;
     case "InstallSnapshot": return "snapshot";
+    case "StateDigests": return "compares states";
     default: return name;
   }
 }

@@ -21,6 +21,7 @@ const TABS = [
   ["summary", "Summary", SummaryTab], ["elections", "Elections", ElectionsTab], ["operations", "Operations", OperationsTab],
   ["spacetime", "Space-time", SpacetimeTab], ["events", "Events", EventsTab], ["scenario", "Scenario", ScenarioTab],
 ];
+const MOST_GAPS = 4;
 const THEMES = ["system", "dark", "light"];
 
 function announce(text) {
@@ -148,8 +149,12 @@ function clockText({ head, overview: { offsets } }) {
 }
 
 function showBanner(run) {
-  const gaps = run.overview.gaps.map((gap) => `${seconds(gap.start - run.zero)}: ${gap.note}`);
-  const texts = [clockText(run), gaps.length ? `Records are missing: ${gaps.slice(0, 4).join("; ")}${gaps.length > 4 ? "; …" : ""}` : ""];
+  const { gaps } = run.overview;
+  const notes = gaps.slice(0, MOST_GAPS).map(({ nodes, start, note }) => {
+    const who = nodes.length ? `of ${nodesText(nodes)} ` : "", when = seconds(start - run.zero);
+    return note.includes("missing") ? `The trace ${who}after ${when}: ${note}.` : `Records ${who}after ${when} are missing: ${note}.`;
+  });
+  const texts = [clockText(run), ...notes, gaps.length > MOST_GAPS ? `Records are missing at ${counted(gaps.length - MOST_GAPS, "more moment")}.` : ""];
   setText(find("banner"), texts.filter(Boolean).join(" "));
   find("banner").hidden = !find("banner").textContent;
 }

@@ -98,7 +98,7 @@ export class Timeline {
     this.wholeNow.move(this.whole.x(view.t));
     this.now.move(x >= GUTTER - 1 && x <= this.scale.right + 1 ? x : null);
     setAll(this.slider, {
-      "aria-valuemin": ((view.run.begin - view.run.zero) / 1e6).toFixed(3), "aria-valuemax": ((view.run.end - view.run.zero) / 1e6).toFixed(3),
+      "aria-valuemin": ((view.run.first - view.run.zero) / 1e6).toFixed(3), "aria-valuemax": ((view.run.end - view.run.zero) / 1e6).toFixed(3),
       "aria-valuenow": ((view.t - view.run.zero) / 1e6).toFixed(6), "aria-valuetext": moment(view.t - view.run.zero),
     });
   }
@@ -108,7 +108,7 @@ export class Timeline {
   drawStrip() {
     const { view } = this, { run } = view, ink = colours();
     const { context, width } = pen(this.strip, view.width, STRIP);
-    const scale = this.whole = timeScale(run.begin, run.end, GUTTER, width - RIGHT);
+    const scale = this.whole = timeScale(run.first, run.end, GUTTER, width - RIGHT);
     context.font = FONT;
     context.textBaseline = "middle";
     context.fillStyle = ink.faint;
@@ -150,7 +150,7 @@ export class Timeline {
         const end = each.end ?? each.start + each.length;
         if (end < scale.from || each.start > scale.to) continue;
         const x = Math.max(scale.left, scale.x(each.start));
-        found.push({ x, width: Math.max(2, Math.min(scale.right, scale.x(end)) - x), colour, begins: each.start >= scale.from, ends: end <= scale.to });
+        found.push({ x, is_end: each.is_end, width: Math.max(2, Math.min(scale.right, scale.x(end)) - x), colour, begins: each.start >= scale.from, ends: end <= scale.to });
       }
     }
     return found;
@@ -166,7 +166,7 @@ export class Timeline {
   }
 
   shadeFaults(context, scale, top, bottom) {
-    const found = this.faultsOn(scale);
+    const found = this.faultsOn(scale).filter((each) => !each.is_end);  // the lane of a node shows that it is down
     if (found.length > MOST_SHADED) return;
     for (const { x, width, colour, begins, ends } of found) {
       context.globalAlpha = 0.22;
@@ -281,7 +281,7 @@ export class Timeline {
     const ink = colours(), { faults, gaps } = this.view.run.overview;
     const texts = [];
     const seen = new Map();
-    for (const each of [...gaps.map((gap) => ({ ...gap, label: GAP, end: gap.start + gap.length })), ...faults]) {
+    for (const each of [...gaps.map((gap) => ({ ...gap, label: GAP })), ...faults]) {
       if (each.end < scale.from || each.start > scale.to) continue;
       const label = each.label || each.name;
       if (seen.has(label)) seen.get(label).times += 1;
@@ -409,15 +409,21 @@ function drawFailure(context, outcome, x, y) {
   context.font = FONT;
 }
 
+/** Whether a node led without a majority, or did not know yet that another one led: the row of the leader has a line then. */
+const isShadowed = (led) => led.some((each) => each.node && (!each.majority || led.some((other) =>
+  other.node && other.term > each.term && other.start < each.start + each.length)));
+
 /** What the marks of the timeline mean: only those that the run has. */
 function timelineLegend(run) {
-  const { bins, marks } = run.overview;
+  const { bins, marks, faults } = run.overview;
   const roles = new Set([...run.spans.values()].flatMap((spans) => spans.map(({ role }) => role)));
   const has = (name) => bins[name].some(Boolean);
   const letter = (role) => [ROLES[role].text, make("i", { className: `role-key ${role}` }, ROLES[role].letter)];
   const items = [
-    ...["leader", "candidate", "pre_candidate", "learner", "down"].filter((role) => roles.has(role)).map(letter),
-    ...(run.leaderless.length ? [["no leader, or without a majority", make("i", { className: "leaderless-key" })]] : []),
+    ...["leader", "candidate", "pre_candidate", "follower", "learner", "down"].filter((role) => roles.has(role)).map(letter),
+    ...(run.leaderless.length ? [["no leader with a majority", make("i", { className: "leaderless-key" })]] : []),
+    ...(isShadowed(run.led) ? [["believes it leads", make("i", { className: "shadowed-key" })]] : []),
+    ...(faults.some((each) => !each.is_end) ? [["fault", make("i", { className: "fault-key" })]] : []),
     ...(has("ok") ? [["succeeded", make("i", { className: "succeeded-key" })]] : []),
     ...(has("refused") ? [["refused", make("i", { className: "failure-key refused" }, "⊘")]] : []),
     ...(has("unknown") ? [["outcome unknown", make("i", { className: "failure-key unknown" }, "?")]] : []),

@@ -105,7 +105,7 @@ export class Stage {
     new ResizeObserver(() => { this.layout(); view.draw(); }).observe(this.element);
     this.flightList.addEventListener("toggle", () => view.draw());
     this.layout();
-    drawLegend();
+    drawLegend(view.run.overview.faults);
   }
 
   layout() {
@@ -245,18 +245,20 @@ export class Stage {
   }
 }
 
-/** The legend under the cluster: the marks of messages. */
-export function drawLegend() {
+/** The legend under the cluster: the marks of messages, and of links with a fault. */
+export function drawLegend(faults) {
   const legend = find("legend");
   const kinds = ["vote", "append", "heartbeat", "append_answer", "forward", "snapshot"];
   const texts = { vote: "vote", append: "log entries", append_answer: "answer (hollow)", forward: "client's request" };
   const items = [...kinds.map((kind) => [texts[kind] ?? CLASSES[kind].text, (context) => drawMark(context, kind, 8, 8, 4.6)]),
     ["lost", (context) => drawLoss(context, 8, 8, 4)]];
+  const links = [["cut link", "cut", faults.some((each) => each.cuts)], ["disturbed link", "impaired", faults.some((each) => each.links.length && !each.cuts)]];
   legend.replaceChildren(...items.map(([text, draw]) => {
     const canvas = make("canvas", { width: 32, height: 32, className: "legend-mark", "aria-hidden": "true" });
     const context = canvas.getContext("2d");
     context.scale(2, 2);
     draw(context);
     return make("span", { className: "legend-item" }, canvas, text);
-  }));
+  }), ...links.filter(([, , isNeeded]) => isNeeded).map(([text, state]) =>
+    make("span", { className: "legend-item" }, make("i", { className: `link-key ${state}` }), text)));
 }

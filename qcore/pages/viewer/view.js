@@ -22,7 +22,7 @@ export class View {
   set(changes) {
     if ("t" in changes && !("event" in changes)) changes.event = null;
     Object.assign(this, changes);
-    if ("t" in changes) this.t = Math.max(this.run.begin, Math.min(this.run.end, this.t));
+    if ("t" in changes) this.t = Math.max(this.run.first, Math.min(this.run.end, this.t));
     if ("from" in changes) this.fitWindow();
     if (changes.running) this.lastFrame = 0;
     this.draw();
@@ -64,8 +64,8 @@ export class View {
     if (this.position === null) return;  // wait for the data
     this.t += passed * 1000 * this.rate * this.direction;
     this.event = null;
-    if (this.t >= this.run.end || this.t <= this.run.begin) {
-      this.t = Math.max(this.run.begin, Math.min(this.run.end, this.t));
+    if (this.t >= this.run.end || this.t <= this.run.first) {
+      this.t = Math.max(this.run.first, Math.min(this.run.end, this.t));
       this.running = false;
     }
     this.follow();
@@ -195,9 +195,9 @@ export class View {
   readLink(hash) {
     const parts = new URLSearchParams(hash.replace(/^#/, ""));
     const time = (name) => (parts.has(name) && Number.isFinite(Number(parts.get(name))) ? Number(parts.get(name)) * 1e6 : null);
-    const { begin, end, zero } = this.run;
+    const { first, end, zero } = this.run;
     const t = time("t"), width = time("w"), from = time("from");
-    if (t !== null) this.t = Math.max(begin, Math.min(end, zero + t));
+    if (t !== null) this.t = Math.max(first, Math.min(end, zero + t));
     if (width) {
       this.from = from === null ? this.t - width / 2 : zero + from;
       this.to = this.from + width;

@@ -6,6 +6,7 @@ import { nodesText, reason } from "../shared/raft_words.js";
 
 const MOST_ROWS = 60;
 const FULL_ELECTIONS = 4;
+const MOMENTS = /[\d.,]+ (µs|ms|s|min|h)\b/g;   // times and durations in a sentence
 
 /** A sentence whose *emphasised* parts stand out. */
 export function sentence(text) {
@@ -23,7 +24,7 @@ const electionLength = (each) => each.length ?? each.end - each.start;
 /** The title of an election; the page can hold no sentences about it. */
 function electionTitle(election) {
   if (election.title) return election.title;
-  const end = election.outcome === "elected" ? `node ${election.winner} was elected in term ${election.term}` : election.outcome === "open" ? "not decided when the trace ends" : "no winner";
+  const end = election.outcome === "elected" ? `node ${election.winner} elected in term ${election.term}` : election.outcome === "open" ? "not decided when the trace ends" : "no winner";
   return `Election ${election.number}: ${end}, after ${duration(electionLength(election))}`;
 }
 
@@ -96,12 +97,12 @@ export class SummaryTab {
     const { overview, leaderships, operations: { totals } } = this.run;
     const { elections } = overview;
     const without = this.run.led.reduce((sum, each) => sum + (each.majority ? 0 : each.length), 0);
-    const leaders = [...new Set(leaderships.map((each) => each.node))];
+    const leaders = leaderships.map((each) => each.node).filter((node, place, all) => node !== all[place - 1]);
     const judged = this.verdict();
     const elected = elections.filter((each) => each.outcome === "elected");
     return make("div", { className: "cards" },
-      card("Leader", leaders.length > 3 ? `${leaders.length} nodes` : leaders.length ? nodesText(leaders) : "none",
-        `${leaders.length > 3 ? `nodes ${listed(leaders)}; ` : ""}${duration(without)} without a leader with a majority`),
+      card("Leader", leaders.length > 3 ? counted(new Set(leaders).size, "node") : leaders.length ? leaders.map((node) => `node ${node}`).join(", then ") : "none",
+        `${leaders.length > 3 ? `${nodesText([...new Set(leaders)])}; ` : ""}${duration(without)} without a leader with a majority`),
       card("Elections", String(elections.length), elected.length ? `${elected.length} with a winner, within ${duration(Math.max(...elected.map(electionLength)))}${elections.length > elected.length ? `; ${elections.length - elected.length} without` : ""}`
         : elections.length ? "none with a winner" : "no node asked for votes"),
       card("Failed writes", grouped(totals.failed_writes), totals.writes ? `of ${counted(totals.writes, "write")}${totals.open_writes ? `; ${grouped(totals.open_writes)} more have no outcome in the trace` : ""}` : "the trace has no writes",
@@ -115,7 +116,7 @@ export class SummaryTab {
     if (checked.failures.length) return { value: "violated", note: checked.failures[0], className: "bad" };
     if (violations.length) return { value: counted(violations.length, "violation"), note: violations[0].check, className: "bad" };
     if (broken.length) return { value: "failed", note: `expectations: ${listed(broken)}`, className: "bad" };
-    if (!Array.isArray(history) && this.run.head.source === "real") return { value: "passed", note: "terms, votes and applied entries; the answers cannot be checked", className: "good" };
+    if (!Array.isArray(history) && this.run.head.source === "real") return { value: "passed, in part", note: "terms, votes and applied entries; the answers cannot be checked", className: "" };
     if (!Array.isArray(history)) return { value: "–", note: history?.absent ?? "no history of operations", className: "" };
     const bad = history.filter((each) => each.result === "violation");
     if (bad.length) return { value: "violated", note: `not linearizable: ${listed(bad.map((each) => each.key))}`, className: "bad" };
@@ -159,7 +160,8 @@ export class SummaryTab {
     const failed = [...run.operations.failed].sort((a, b) => Number(isWrite(b)) - Number(isWrite(a)) || a.invoke - b.invoke);
     if (!failed.length) return make("section", {}, title, make("p", {}, run.operations.count ? "None: every operation succeeded." : "The trace has no operations."));
     const open = totals.open_writes + totals.open_reads, all = totals.failed_writes + totals.failed_reads + open;
-    const rows = failed.slice(0, MOST_ROWS).map((each) => {
+    const groups = new Map();
+    for (const each of failed.slice(0, MOST_ROWS)) {
       const why = run.overview.sentences?.[each.number] ?? [];
       const cells = [
         make("b", {}, operationName(each)), clientText(run, each), this.at(each.invoke), each.end === null ? "–" : duration(each.end - each.invoke),
@@ -168,8 +170,14 @@ export class SummaryTab {
           this.view.set({ operation: each.number, tab: "operations", key: run.overview.history?.length ? each.key : "" });
           this.view.showWindow(each.invoke, each.end ?? run.end, each.invoke);
         }, { className: "small" })];
-      return Object.assign(cells, { below: why.length ? sentence([...new Set([why[1], why.at(-1)])].join(" ")) : reason(each.note) ? [reason(each.note)] : null });
-    });
+      const text = why.length ? [...new Set([why[1], why.at(-1)])].join(" ") : reason(each.note);
+      const likeness = `${each.outcome} ${text.replace(MOMENTS, "")}`;
+      groups.set(likeness, [...(groups.get(likeness) ?? []), { cells, text }]);
+    }
+    const rows = [...groups.values()].flatMap((group) => group.map(({ cells, text }, place) => {
+      const alike = group.length > 1 ? ` The next ${group.length > 2 ? `${grouped(group.length - 1)} operations` : "operation"} failed in the same way.` : "";
+      return Object.assign(cells, { below: !place && text ? sentence(text + alike) : null });
+    }));
     return make("section", {}, title,
       make("p", {}, `${counted(totals.failed_writes, "write")} and ${counted(totals.failed_reads, "read")} failed.${open ? ` ${counted(open, "operation")} had no outcome when the trace ended.` : ""}`),
       ...(run.overview.failure_notes ?? []).map((note) => make("p", {}, note)),
@@ -201,6 +209,12 @@ export function clientText(run, operation) {
 }
 
 const more = (count) => make("p", { className: "faint", hidden: count <= MOST_ROWS }, `and ${grouped(count - MOST_ROWS)} more`);
+
+/** How many requests for votes there were, with those that were lost, and how many answers. */
+function requestsText({ rounds }) {
+  const asks = rounds.flatMap((round) => round.asked);
+  return `${counted(asks.length, "request")}, ${counted(asks.filter((ask) => ask.answer !== "none").length, "answer")}`;
+}
 
 // --- elections -----------------------------------------------------------------------------------------
 
@@ -262,7 +276,7 @@ export class ElectionsTab {
     });
     return [
       make("h3", {}, electionTitle(election)),
-      make("p", { className: "faint" }, `${seconds(election.start - zero)} to ${election.censored ? "the end of the trace" : seconds(election.end - zero)} · ${counted(election.messages, "message")} about votes sent`),
+      make("p", { className: "faint" }, `Nodes asked for votes from ${seconds(election.start - zero)} to ${election.censored ? "the end of the trace" : seconds(election.end - zero)} · ${requestsText(election)}`),
       sentences(electionSentences(election)), make("p", { className: "buttons" }, show, diagram),
       ...own.slice(0, MOST_ROWS).map((round) => this.round(round, election.rounds.filter((each) => each.like === round.number))), more(own.length),
     ];
@@ -297,10 +311,11 @@ export class ScenarioTab {
       ["nodes", head.nodes.join(", ")], ["voters", head.voters.join(", ")], ["clients", head.clients.length ? head.clients.join(", ") : "not in the trace"],
       ["source", head.source === "real" ? "traces of real nodes" : `simulator, seed ${head.seed}`],
       ["logs", head.inferred ? "inferred: the trace does not hold them" : "in the trace"],
-      ["begins", head.source === "real" ? utc(head.origin_us) : "0 s"], ["made by", head.version],
+      ["cluster began", head.source === "real" ? utc(BigInt(head.origin_us) + BigInt(head.zero_us)) : "0 s"], ["made by", head.version],
     ];
     fadeEnd(panel).append(
       make("dl", { className: "about" }, ...facts.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)])),
+      make("p", { className: "faint", hidden: view.run.first >= view.run.zero }, "Times count from the moment at which the cluster began. Records before it have negative times."),
       head.scenario ? make("pre", { tabIndex: 0, "aria-label": "The scenario" }, head.scenario) : make("p", { className: "faint" }, "The trace does not hold a scenario."));
   }
 

@@ -108,8 +108,15 @@ class Cluster:
 
     def refuse(self, node: int, leader: int, ms: float) -> None:
         """A real node takes a write that it cannot forward."""
-        operation = {"client": node, "op_id": 1, "op": "write", "key": "", "value": None}
-        request = {"client": node, "op_id": 1, "request": 1, "index": 0, "term": 0, "message": ""}
+        operation = {"client": node, "op_id": int(ms), "op": "write", "key": "", "value": None}
+        request = {
+            "client": node,
+            "op_id": int(ms),
+            "request": 1,
+            "index": 0,
+            "term": 0,
+            "message": "",
+        }
         self._add(ms, "op", node, phase="invoke", note="", **operation)
         self._add(ms, "request", node, phase="take", **request)
         self.unsent(node, leader, ms + 0.2, "Forward")
