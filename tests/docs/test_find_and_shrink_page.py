@@ -17,6 +17,7 @@ SHORTER = {
 PAGE = DOCS / "how-to" / "find-and-shrink.md"
 
 
+@pytest.mark.long
 def test_the_programs_of_the_page_find_their_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -123,6 +123,7 @@ def commands_of_the_cli() -> list[str]:
     return list(visit("qcore", typer.main.get_command(app)))[1:]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_the_site_is_complete_and_needs_no_network(tmp_path: Path) -> None:
     printed = build(tmp_path)

@@ -71,6 +71,7 @@ def test_the_files_pass_the_linter_of_this_project(folder: Path, name: str) -> N
 
 
 # The types do not depend on the length of the name, and mypy takes seconds.
+@pytest.mark.long
 @pytest.mark.parametrize("name", [LONGEST, pytest.param("a", marks=pytest.mark.long)])
 def test_the_files_pass_the_type_check_of_this_project(folder: Path, name: str) -> None:
     write_project(Path(name), name)

@@ -102,7 +102,9 @@ def test_rejoining_server_with_higher_term_costs_one_election() -> None:
     assert (course.changes, course.highest_term) == (0, 41)
 
 
-@pytest.mark.parametrize("first", range(0, 120, 30))
+@pytest.mark.parametrize(
+    "first", [0, *(pytest.param(first, marks=pytest.mark.long) for first in (30, 60, 90))]
+)
 def test_fully_linked_majority_elects_a_lasting_leader(first: int) -> None:
     """Whatever happened before, and whatever the state of the other links, as long as they do not change."""
     for seed in range(first, first + 30):

@@ -138,6 +138,7 @@ async def refused(work: Callable[[], Awaitable[object]], name: str, words: str) 
     assert caught.value.name == name
 
 
+@pytest.mark.long
 @in_a_loop
 async def test_members_behind_a_nat_are_reached_and_may_move(tmp_path: Path) -> None:
     """Each listens on one port, and others reach it at another one. Then the public port of node 3 changes."""

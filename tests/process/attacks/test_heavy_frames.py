@@ -36,6 +36,7 @@ def check(impact: ClientImpact, what: str) -> None:
     assert impact.answers > 0
 
 
+@pytest.mark.long
 def test_heavy_frames_of_four_kinds_stop_no_node(tmp_path: Path) -> None:
     kinds = ("empty objects", "empty lists in an unknown field", "nested lists", "numbers")
     with cluster_for_frames(tmp_path, *PATIENT) as (cluster, write):

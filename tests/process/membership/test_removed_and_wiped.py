@@ -46,6 +46,7 @@ def write_something(cluster: ProcessCluster, name: str) -> None:
         assert made["error"] is None
 
 
+@pytest.mark.long
 def test_removed_and_wiped_nodes_return_only_when_added_again(tmp_path: Path) -> None:
     with initialised_cluster(tmp_path, size=3, voters=3) as cluster:
         write_something(cluster, "First")

@@ -81,6 +81,7 @@ def _reinstalled(cluster: ProcessCluster, endpoints: list[str]) -> None:
     assert run_qcore_json("cluster", "hash", endpoints=endpoints)["equal"] is True
 
 
+@pytest.mark.long
 def test_a_member_that_diverged_is_found_under_load(tmp_path: Path) -> None:
     arguments = [*ARGUMENTS, "--machine", f"{MACHINE}:DivergingMachine"]
     with ProcessCluster(tmp_path, 3, arguments) as cluster:

@@ -107,6 +107,7 @@ def written_fields() -> list[tuple[str, str, object, object]]:
     ]
 
 
+@pytest.mark.long
 def test_an_entity_with_six_written_fields_takes_a_kilobyte() -> None:
     store = EntityStore()
     index = 10
