@@ -28,6 +28,12 @@ CHROMIUM: Final = next(
 _TEXT: Final = "(document.body?.innerText ?? '')"
 
 
+def is_network(error: str) -> bool:
+    """Whether an entry of `Browser.errors` is the browser's report of a connection that failed."""
+    found = json.loads(error)
+    return isinstance(found, dict) and found.get("source") == "network"
+
+
 class Browser:
     """One browser with one page.
 

@@ -13,7 +13,7 @@ from qcore.processes import ProcessCluster, wait_for
 from tests.checkout import CHECKOUT, EXAMPLES
 from tests.docs.test_wire_reference import validator
 from tests.process.conftest import ARGUMENTS, initialise
-from tests.web.browser import CHROMIUM, Browser
+from tests.web.browser import CHROMIUM, Browser, is_network
 from tests.web.test_entity_tree import site
 
 pytestmark = [
@@ -54,11 +54,6 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
         assert [each for each in found.errors if not is_network(each)] == []
         for frame in found.sent:
             assert validator().is_valid(frame), frame
-
-
-def is_network(error: str) -> bool:
-    found = json.loads(error)
-    return isinstance(found, dict) and found.get("source") == "network"
 
 
 def leader_of(browser: Browser) -> int:

@@ -17,8 +17,8 @@ from tests.checkout import EXAMPLES
 from tests.process.conftest import ARGUMENTS
 from tests.process.support.commands import run_here
 from tests.security.certificates import Authority
-from tests.web.browser import CHROMIUM, Browser
-from tests.web.test_dashboard import BUTTON, PASSWORD, click, is_network, picture
+from tests.web.browser import CHROMIUM, Browser, is_network
+from tests.web.test_dashboard import BUTTON, PASSWORD, click, picture
 
 pytestmark = [
     pytest.mark.process,
