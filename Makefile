@@ -43,7 +43,7 @@ deploy-deps: $(VENV)/.dev-deps ## add the tools that check the files of deploy/
 demo: $(VENV)/.run-deps ## a simulated partition, then a real cluster that loses its leader
 	@$(BIN)/qcore demo
 
-test: $(VENV)/.dev-deps ## the test suite (under 8 minutes on 2 cores)
+test: $(VENV)/.dev-deps ## the test suite (20 minutes on 2 cores; the aim is 8)
 	@$(BIN)/python -m pytest -n 2 -m "not long"
 
 test-long: $(VENV)/.dev-deps ## every test, the long campaigns too
