@@ -121,7 +121,9 @@ def axes(ax: Axes | None, width: float = 9.0, height: float = 3.2) -> Axes:
 def side_legend(ax: Axes, columns: int = 1, handles: Sequence[Artist] | None = None) -> Legend:
     """Draw a legend where it covers nothing: right of the axes, or below those that are as narrow as a column."""
     kept = list(ax.get_legend_handles_labels()[0] if handles is None else handles)
-    width, _ = ax.get_figure(root=True).get_size_inches()  # type: ignore[union-attr]  # axes have a figure
+    figure = ax.get_figure(root=True)
+    assert figure is not None, "axes have a figure"
+    width, _ = figure.get_size_inches()
     if width >= _SIDE_WIDTH:
         return ax.legend(
             handles=kept,
@@ -139,11 +141,10 @@ def side_legend(ax: Axes, columns: int = 1, handles: Sequence[Artist] | None = N
     columns_below = _columns_below(
         [str(each.get_label()) for each in kept], width * 72 - _BELOW_MARGIN
     )
-    figure = ax.get_figure(root=True)
     if figure in _made_here:
         rows = -(-len(kept) // columns_below)
-        figure.set_figheight(figure.get_figheight() + rows * _BELOW_ROW / 72)  # type: ignore[union-attr]
-    scale = ax.get_figure(root=True).dpi_scale_trans  # type: ignore[union-attr]
+        figure.set_figheight(figure.get_figheight() + rows * _BELOW_ROW / 72)
+    scale = figure.dpi_scale_trans
     return ax.legend(
         handles=kept,
         loc="upper left",

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from qcore.analysis.course.course_types import Course, OperationCourse
-from qcore.analysis.course.voting.short_texts import counted, nodes_text, reason_text
+from qcore.analysis.course.voting.short_texts import counted, moment_text, nodes_text, reason_text
 from qcore.analysis.explanations.explain_operation import operation_text
 from qcore.view.history_lanes import judged_history
 from qcore.view.run_summary import (
@@ -121,4 +121,4 @@ def _until(course: Course, t_us: int) -> str:
 
 def _s(course: Course, t_us: int) -> str:
     """A time since the begin of the cluster, as in the explanations."""
-    return f"{(t_us - course.begin_us) / 1e6:.3f} s"
+    return moment_text(t_us, course.begin_us)

@@ -11,7 +11,7 @@ from qcore.analysis.course.course_records import events_of
 from qcore.analysis.course.course_types import Course, OperationCourse
 from qcore.analysis.course.trace_checks import NOT_CHECKED, trace_checks
 from qcore.analysis.course.voting.short_texts import moment_text
-from qcore.analysis.explanations.lost_ends import lost_end_sentences, lost_ends
+from qcore.analysis.explanations.lost_ends import KILLED, lost_end_sentences, lost_ends
 from qcore.analysis.spans import SILENT, STOPPED, FaultWindow, Span, reigns
 
 _EXPECTS: Final = re.compile(r"^expect:", re.MULTILINE)
@@ -134,16 +134,16 @@ def failure_notes(course: Course) -> list[str]:
             last = (
                 "the end of the trace"
                 if span.end_us >= course.end_us
-                else _moment(course, span.end_us)
+                else moment_text(span.end_us, course.begin_us)
             )
             found.append(
                 f"{_share(within, failed)} asked for while no leader had a majority, from "
-                f"{_moment(course, span.start_us)} to {last}."
+                f"{moment_text(span.start_us, course.begin_us)} to {last}."
             )
     for end in lost_ends(course):
         found.append(
-            f"Operations at node {end.node} may be missing: it was killed, or its machine failed, before its trace had "
-            f"its last records (those after {_moment(course, end.recorded_us)})."
+            f"Operations at node {end.node} may be missing: {KILLED}, before its trace had "
+            f"its last records (those after {moment_text(end.recorded_us, course.begin_us)})."
         )
         found += lost_end_sentences(end)
     return found
@@ -155,10 +155,6 @@ def _share(rows: Sequence[OperationCourse], failed: Sequence[OperationCourse]) -
     if number == len(failed):
         return "It was" if number == 1 else f"All {number:,} of them were"
     return f"{number:,} of them {'was' if number == 1 else 'were'}"
-
-
-def _moment(course: Course, t_us: int) -> str:
-    return moment_text(t_us - course.begin_us)
 
 
 def checked(course: Course) -> dict[str, list[str]]:

@@ -81,4 +81,4 @@ def _check(text: str, failures: Sequence[str]) -> TraceCheck:
 
 
 def _at(course: Course, t_us: int) -> str:
-    return moment_text(t_us - course.begin_us)
+    return moment_text(t_us, course.begin_us)

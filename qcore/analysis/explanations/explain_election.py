@@ -403,4 +403,4 @@ class _Sentences:
         return place < len(starts) and starts[place] == t_us
 
     def _moment(self, t_us: int) -> str:
-        return moment_text(t_us - self._course.begin_us)
+        return moment_text(t_us, self._course.begin_us)

@@ -324,4 +324,4 @@ class _Sentences:
         return node_at(self._course, node, t_us).role == "leader"
 
     def _moment(self, t_us: int) -> str:
-        return moment_text(t_us - self._course.begin_us)
+        return moment_text(t_us, self._course.begin_us)

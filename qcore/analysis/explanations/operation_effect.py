@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -66,30 +67,36 @@ def lost_forward(course: Course, operation: OperationCourse) -> MessageCourse | 
     """The message with the forwarded request, if it was lost."""
     if operation.forwarded_us is None:
         return None
-    messages = course.messages
     node, _ = chosen_attempt(operation)
-    place = bisect_left(messages.sent_us, operation.forwarded_us)
-    while place < len(messages) and messages.sent_us[place] == operation.forwarded_us:
-        link = (messages.name[place], messages.source[place], messages.target[place])
-        if link == ("Forward", node, operation.leader):
-            message = messages[place]
-            return message if message.outcome == "lost" else None
-        place += 1
-    return None
+    sent_us = operation.forwarded_us
+    place = next(_forwards(course, node, operation.leader, sent_us, sent_us), None)
+    if place is None:
+        return None
+    message = course.messages[place]
+    return message if message.outcome == "lost" else None
 
 
 def unsent_forward(
     course: Course, node: int, leader: int, start_us: int, end_us: int
 ) -> MessageCourse | None:
     """A request that a node could not send to the leader between two times, because it had no connection."""
-    messages = course.messages
-    place = bisect_left(messages.sent_us, start_us)
-    while place < len(messages) and messages.sent_us[place] <= end_us:
-        link = (messages.name[place], messages.source[place], messages.target[place])
-        if link == ("Forward", node, leader) and messages.send_event[place] < 0:
-            return messages[place]
-        place += 1
+    for place in _forwards(course, node, leader, start_us, end_us):
+        if course.messages.send_event[place] < 0:
+            return course.messages[place]
     return None
+
+
+def _forwards(
+    course: Course, node: int, leader: int | None, start_us: int, end_us: int
+) -> Iterator[int]:
+    """The places of the requests that a node forwarded to a leader between two times, both included."""
+    messages = course.messages
+    for place in range(bisect_left(messages.sent_us, start_us), len(messages)):
+        if messages.sent_us[place] > end_us:
+            return
+        link = (messages.name[place], messages.source[place], messages.target[place])
+        if link == ("Forward", node, leader):
+            yield place
 
 
 def chosen_attempt(operation: OperationCourse) -> tuple[int, int]:

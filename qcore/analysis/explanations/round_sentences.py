@@ -49,7 +49,7 @@ def round_sentences(course: Course, election: Election) -> list[str]:
             if ended_us is not None and first.start_us > ended_us:
                 sentences.append(
                     f"Node {first.candidate}'s election timeout passed next, at "
-                    f"{moment_text(first.start_us - course.begin_us)}, {duration_text(first.start_us - ended_us)} "
+                    f"{moment_text(first.start_us, course.begin_us)}, {duration_text(first.start_us - ended_us)} "
                     "later."
                 )
             ended_us = max(round_.end_us for round_ in by_term[term])
@@ -213,7 +213,7 @@ class _Term:
         """What voters answered in the last round, if it went in another way than most."""
         refused = [ask for ask in last.asked if ask.answer == "rejected"]
         if refused:
-            begin = f"In the last round, at {moment_text(last.start_us - self.course.begin_us)}"
+            begin = f"In the last round, at {moment_text(last.start_us, self.course.begin_us)}"
             yield f"{begin}, node {last.candidate} got other answers: {'; '.join(reasons(refused))}."
 
     def _failed(self, group: Sequence[Round], why: str) -> str:
@@ -222,11 +222,11 @@ class _Term:
             return f"{_nodes(group)} campaigned, but the trace shows no request for a vote."
         voters = self._voters(group)
         most = max(sum(_granted_in_time(ask, r) for ask in r.asked) for r in group)
-        start_us = moment_text(first.start_us - self.course.begin_us)
+        start_us = moment_text(first.start_us, self.course.begin_us)
         if len(group) == 1:
             text = f"Node {first.candidate} asked {_asked(first)} for pre-votes at {start_us}"
         else:
-            end_us = moment_text(max(r.end_us for r in group) - self.course.begin_us)
+            end_us = moment_text(max(r.end_us for r in group), self.course.begin_us)
             times = "twice" if len(group) == 2 else f"{len(group):,} times"
             text = f"{_nodes(group)} asked for pre-votes {times} from {start_us} to {end_us}"
         needed = voters // 2

@@ -47,9 +47,9 @@ def _digits(number: float) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def moment_text(us: int) -> str:
-    """A time of a run: `2.000 s`."""
-    return f"{us / 1_000_000:.3f} s"
+def moment_text(t_us: int, begin_us: int) -> str:
+    """A time of a course, from the begin of the cluster (`Course.begin_us`) on: `2.000 s`."""
+    return f"{(t_us - begin_us) / 1_000_000:.3f} s"
 
 
 def reason_text(note: str) -> str:

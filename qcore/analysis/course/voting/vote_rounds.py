@@ -277,6 +277,6 @@ def _why_ended(draft: _Draft) -> str:
                 return f"node {draft.candidate} heard from leader {draft.new_leader}"
             if draft.new_term > draft.term:
                 return f"node {draft.candidate} learned of term {draft.new_term}"
-            return f"node {draft.candidate} stopped to ask"
+            return f"node {draft.candidate} stopped asking"
         case _:
             return f"node {draft.candidate}'s next election timeout passed"
