@@ -28,12 +28,6 @@ CHROMIUM: Final = next(
 _TEXT: Final = "(document.body?.innerText ?? '')"
 
 
-def is_network(error: str) -> bool:
-    """Whether an entry of `Browser.errors` is the browser's report of a connection that failed."""
-    found = json.loads(error)
-    return isinstance(found, dict) and found.get("source") == "network"
-
-
 class Browser:
     """One browser with one page.
 
@@ -99,6 +93,16 @@ class Browser:
         self._stack.close()
         self._process.terminate()
         self._process.wait(30)
+
+    @property
+    def page_errors(self) -> list[str]:
+        """The `errors` without the browser's own reports of connections that failed."""
+        found = [(each, json.loads(each)) for each in self.errors]
+        return [
+            each
+            for each, entry in found
+            if not (isinstance(entry, dict) and entry.get("source") == "network")
+        ]
 
     def call(self, method: str, **parameters: object) -> Any:
         """Call a method of the protocol, and return its result."""

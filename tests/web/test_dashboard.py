@@ -13,7 +13,7 @@ from qcore.processes import ProcessCluster, wait_for
 from tests.checkout import CHECKOUT, EXAMPLES
 from tests.docs.test_wire_reference import validator
 from tests.process.conftest import ARGUMENTS, initialise
-from tests.web.browser import CHROMIUM, Browser, is_network
+from tests.web.browser import CHROMIUM, Browser
 from tests.web.test_entity_tree import site
 
 pytestmark = [
@@ -51,7 +51,7 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
         found.size(1400, 1500)
         yield found
         found.text()  # receives the last events
-        assert [each for each in found.errors if not is_network(each)] == []
+        assert found.page_errors == []
         for frame in found.sent:
             assert validator().is_valid(frame), frame
 

@@ -17,7 +17,7 @@ from tests.checkout import EXAMPLES
 from tests.process.conftest import ARGUMENTS
 from tests.process.support.commands import run_here
 from tests.security.certificates import Authority
-from tests.web.browser import CHROMIUM, Browser, is_network
+from tests.web.browser import CHROMIUM, Browser
 from tests.web.test_dashboard import BUTTON, PASSWORD, click, picture
 
 pytestmark = [
@@ -95,7 +95,7 @@ def browser(cluster: ProcessCluster, tmp_path: Path) -> Iterator[Browser]:
         found.open(f"https://{cluster.endpoints[0]}/")
         yield found
         found.text()  # receives the last events
-        assert [each for each in found.errors if not is_network(each)] == []
+        assert found.page_errors == []
 
 
 def log_in(browser: Browser, **fields: str) -> None:

@@ -16,7 +16,7 @@ from qcore.processes import ProcessCluster, free_ports
 from tests.checkout import EXAMPLES
 from tests.docs.test_wire_reference import validator
 from tests.process.support.wire_client import WireClient, string_schema, write_field
-from tests.web.browser import CHROMIUM, Browser, is_network
+from tests.web.browser import CHROMIUM, Browser
 
 pytestmark = [
     pytest.mark.process,
@@ -78,7 +78,7 @@ def browser(running_browser: Browser) -> Iterator[Browser]:
     running_browser.sent.clear()
     yield running_browser
     running_browser.text()  # receives the last events
-    assert [each for each in running_browser.errors if not is_network(each)] == []
+    assert running_browser.page_errors == []
     for frame in running_browser.sent:
         assert validator().is_valid(frame), frame
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import pytest
 
@@ -14,8 +13,8 @@ from qcore.analysis.course.course_types import Course
 from qcore.trace import CompactTrace, TraceWriter
 from qcore.view import save_page, view_page
 from tests.checkout import CHECKOUT
-from tests.view.conftest import course, trace_bytes  # noqa: F401 - fixtures
 from tests.web.browser import CHROMIUM, Browser
+from tests.web.conftest import Viewer
 
 pytestmark = [
     pytest.mark.long,  # a browser needs some seconds
@@ -24,7 +23,6 @@ pytestmark = [
 
 PICTURES: Final = CHECKOUT / "out/pictures"
 TABS: Final = ("summary", "elections", "operations", "spacetime", "events", "scenario")
-READY: Final = "document.documentElement?.dataset.ready === 'yes'"
 
 #: Elements of the page whose boxes overlap, or whose text is cut without an ellipsis.
 OVERLAPS: Final = """(() => {
@@ -53,67 +51,7 @@ OVERLAPS: Final = """(() => {
 })()"""
 
 
-class Viewer:
-    """A page in a browser."""
-
-    def __init__(self, browser: Browser) -> None:
-        self.browser = browser
-
-    def open(self, page: Path, link: str = "") -> None:
-        self.browser.open("about:blank")
-        self.browser.open(f"{page.as_uri()}{link}")
-        self.browser.wait(READY, 60)
-        self.settle()
-
-    def settle(self) -> None:
-        """Wait until everything is drawn: the chunk of the moment is decoded, and no frame is due."""
-        self.browser.wait("qcore.view.state && (qcore.view.running || !qcore.view.frame)")
-
-    def value(self, of_view: str) -> Any:
-        return self.browser.run(f"qcore.view.{of_view}")
-
-    def press(self, *keys: str) -> None:
-        for key in keys:
-            self.browser.press(key)
-            self.browser.run("new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
-        self.settle()
-
-    def click(self, selector: str) -> None:
-        self.browser.run(f"document.querySelector({json.dumps(selector)}).click()")
-        self.settle()
-
-    def text(self, selector: str) -> str:
-        return str(self.browser.run(f"document.querySelector({json.dumps(selector)}).textContent"))
-
-    def at(self) -> tuple[int, float]:
-        return int(self.value("position")), float(self.value("t"))
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with Browser(tmp_path_factory.mktemp("browser")) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def trouble(course: Course, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
-    return save_page(course, tmp_path_factory.mktemp("page") / "trouble.html")
-
-
-@pytest.fixture
-def viewer(browser: Browser, trouble: Path) -> Iterator[Viewer]:
-    """The page of the run with trouble, opened. The console stays empty."""
-    browser.size(1300, 800)
-    browser.media()
-    browser.vision("none")
-    browser.errors.clear()
-    opened = Viewer(browser)
-    opened.open(trouble)
-    yield opened
-    assert browser.errors == []
-
-
-def test_every_control_works(viewer: Viewer, course: Course) -> None:  # noqa: F811
+def test_every_control_works(viewer: Viewer, course: Course) -> None:
     last = len(course.records) - 1
     viewer.click("#to-start")
     assert viewer.at()[0] == 0
@@ -163,7 +101,7 @@ def test_every_control_works(viewer: Viewer, course: Course) -> None:  # noqa: F
             viewer.settle()
 
 
-def test_all_keys_do_what_the_list_says(viewer: Viewer, course: Course) -> None:  # noqa: F811
+def test_all_keys_do_what_the_list_says(viewer: Viewer, course: Course) -> None:
     viewer.press("?")
     assert viewer.browser.run("document.querySelector('dialog').open")
     listed = viewer.browser.run("[...document.querySelectorAll('dialog tr')].length")
@@ -250,7 +188,7 @@ def test_a_link_leads_to_a_moment(viewer: Viewer, trouble: Path) -> None:
     viewer.browser.wait("qcore.view.tab === 'summary'")
 
 
-def test_the_search_finds_events(viewer: Viewer, course: Course) -> None:  # noqa: F811
+def test_the_search_finds_events(viewer: Viewer, course: Course) -> None:
     viewer.press("5")
     viewer.click("#topic-faults")
     viewer.browser.wait("document.getElementById('stop-search').hidden")
@@ -274,7 +212,7 @@ def test_the_search_finds_events(viewer: Viewer, course: Course) -> None:  # noq
     )
 
 
-def test_cause_and_effect_are_those_of_the_course(viewer: Viewer, course: Course) -> None:  # noqa: F811
+def test_cause_and_effect_are_those_of_the_course(viewer: Viewer, course: Course) -> None:
     for event in range(100, len(course.records), len(course.records) // 12):
         if course.records[event].node == 0:
             continue
@@ -331,7 +269,7 @@ def test_with_little_motion_it_steps(viewer: Viewer, trouble: Path) -> None:
 
 def test_a_long_run_shows_its_operations_as_a_short_one_does(
     viewer: Viewer,
-    course: Course,  # noqa: F811
+    course: Course,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

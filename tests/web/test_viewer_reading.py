@@ -13,9 +13,8 @@ from qcore.analysis.course.course_types import Course
 from qcore.analysis.course.read_course import read_course
 from qcore.trace import TraceWriter
 from qcore.view import save_page
-from tests.view.conftest import course, trace_bytes  # noqa: F401 - fixtures
 from tests.web.browser import CHROMIUM, Browser
-from tests.web.test_run_viewer import Viewer, browser, trouble, viewer  # noqa: F401 - fixtures
+from tests.web.conftest import Viewer
 
 pytestmark = [
     pytest.mark.long,  # a browser needs some seconds
@@ -94,7 +93,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def real(browser: Browser, killed: Path) -> Iterator[Viewer]:  # noqa: F811
+def real(browser: Browser, killed: Path) -> Iterator[Viewer]:
     """The page of the real nodes, opened. The console stays empty."""
     browser.size(1300, 800)
     browser.media()
@@ -166,7 +165,7 @@ def test_the_diagram_says_what_its_marks_mean(real: Viewer) -> None:
     assert "lost" in real.text(".spacetime-legend")
 
 
-def test_the_diagram_opens_at_a_window_that_can_be_read(viewer: Viewer) -> None:  # noqa: F811
+def test_the_diagram_opens_at_a_window_that_can_be_read(viewer: Viewer) -> None:
     for t_us in (0, 1_100_000, 2_900_000):
         viewer.browser.run(f"qcore.view.show({t_us})")
         viewer.press("0", "4")
@@ -180,7 +179,7 @@ def test_the_diagram_opens_at_a_window_that_can_be_read(viewer: Viewer) -> None:
     assert viewer.value("to - qcore.view.from") < 1_000_000
 
 
-def test_the_toolbar_names_the_election_by_the_moment(viewer: Viewer, course: Course) -> None:  # noqa: F811
+def test_the_toolbar_names_the_election_by_the_moment(viewer: Viewer, course: Course) -> None:
     election = course.elections[1]
     count = len(course.elections)
     middle = (election.start_us + election.end_us) // 2
@@ -198,7 +197,7 @@ def test_the_toolbar_names_the_election_by_the_moment(viewer: Viewer, course: Co
     assert viewer.text("#speed-text") == "20 times slower"
 
 
-def test_a_jump_to_a_failure_chooses_it_and_keeps_the_picture(viewer: Viewer) -> None:  # noqa: F811
+def test_a_jump_to_a_failure_chooses_it_and_keeps_the_picture(viewer: Viewer) -> None:
     heights = (
         "['.scroll', '.details'].map("
         "(name) => document.querySelector(`#panel-operations ${name}`).clientHeight)"
@@ -226,7 +225,7 @@ def test_a_jump_to_a_failure_chooses_it_and_keeps_the_picture(viewer: Viewer) ->
     assert "Linearizable" in viewer.text(".verdict")
 
 
-def test_the_tip_of_the_timeline_hides_no_lane(viewer: Viewer) -> None:  # noqa: F811
+def test_the_tip_of_the_timeline_hides_no_lane(viewer: Viewer) -> None:
     hidden = viewer.browser.run(
         """(() => {
           const lanes = document.querySelector('canvas.lanes'), box = lanes.getBoundingClientRect();
@@ -239,7 +238,7 @@ def test_the_tip_of_the_timeline_hides_no_lane(viewer: Viewer) -> None:  # noqa:
     assert not hidden
 
 
-def test_legends_name_the_marks_that_the_run_has(viewer: Viewer) -> None:  # noqa: F811
+def test_legends_name_the_marks_that_the_run_has(viewer: Viewer) -> None:
     legend = viewer.text(".timeline-legend")
     for text in ("leader", "candidate", "follower", "down", "no leader", "fault", "succeeded"):
         assert text in legend
@@ -249,7 +248,7 @@ def test_legends_name_the_marks_that_the_run_has(viewer: Viewer) -> None:  # noq
         assert text in logs
 
 
-def test_the_list_opens_at_the_event_of_the_moment(viewer: Viewer, course: Course) -> None:  # noqa: F811
+def test_the_list_opens_at_the_event_of_the_moment(viewer: Viewer, course: Course) -> None:
     viewer.browser.run(f"qcore.view.goTo({len(course.records) // 2})")
     viewer.press("5")
     viewer.browser.wait("document.querySelector('#events [aria-selected=true]')")
