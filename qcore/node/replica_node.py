@@ -179,8 +179,8 @@ class ReplicaNode:
 
         def make_pool(handler: PeerHandler, hello: Callable[[str], Hello]) -> PeerPool:
             # Not the generator of the replica: a replay could not draw what depends on connections.
-            limits, rng = config.limits, runtime.new_rng()
-            return PeerPool(codec, handler, hello, rng, limits, runtime=runtime, tls=peer_tls)
+            limits, rng, held = config.limits, runtime.new_rng(), self._driver.held
+            return PeerPool(codec, handler, hello, rng, limits, held, runtime=runtime, tls=peer_tls)
 
         self._pool = make_pool(self._peers, self._peers.hello)
         self._peers.use_pool(self._pool, make_pool)
@@ -226,11 +226,10 @@ class ReplicaNode:
             runtime=runtime,
             tls=server_tls,
             peers_need_certificates=config.tls.tls_ca is not None,
+            held=self._driver.held,
         )
-        problem = self._peers.connection_problem
-        self._replica.connection_problem = (
-            problem if recorder is None else recorder.answering(problem)
-        )
+        why = self._peers.connection_problem
+        self._replica.connection_problem = why if recorder is None else recorder.answering(why)
         mark = world.divergence_mark or DivergenceMarkFile(config.data_dir)
         self._diverged_at = mark.load()
         self._topology = topology_loader(config.topology, application, self._requests.submit, log)

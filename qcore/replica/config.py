@@ -145,6 +145,15 @@ class ReplicaConfig:
         ),
     )
 
+    gather_reads: bool = field(
+        default=False,
+        metadata=setting(
+            "Ask once for all linearizable reads of one step: a follower its leader, and a leader its quorum.",
+            node=False,
+            node_default=True,
+        ),
+    )
+
     def __post_init__(self) -> None:
         check_bounds(self)
         if 0 < self.log_quota_bytes <= self.keep_bytes:

@@ -117,9 +117,10 @@ class Replica:
         #: Why there is no connection to a peer, for the texts of errors; None if there is one or the reason is unknown.
         self.connection_problem: Callable[[int], str | None] = lambda peer_id: None
         self._out: list[ReplicaEffect] = []
-        self.forwarder = Forwarder(self, rng)
+        self.forwarder = Forwarder(self, rng, gather_reads=config.gather_reads)
         self.access = AccessTable()
-        self._reads = Reads(self, self.forwarder, machine, self.access)
+        gather = config.gather_reads
+        self._reads = Reads(self, self.forwarder, machine, self.access, gather=gather)
         self._deadlines = RequestDeadlines()
         self._disk_window = DiskWindow()
         self._admission = RequestAdmission(config, now)
@@ -229,6 +230,7 @@ class Replica:
             self._on_event[type(event)](event)
         for request in self._leader_wait.advance():
             self.cancel(request, lost_leader_error(request))
+        self._reads.ask()
         self._writes.propose(wall_us)
         if self._backlog.busy:
             self._applier.advance()
@@ -246,6 +248,7 @@ class Replica:
             self.containment.advance()
         if self._snapshots.needed:
             self._snapshots.advance()
+        self._reads.ask()  # those that the work above has begun
         if self._deadlines.next_deadline() <= self._now:
             self._expire()
         out, self._out = self._out, []

@@ -132,10 +132,12 @@ class ReplicaCluster(Cluster[ReplicaDriver]):
         digest_interval_ms: int = 0,
         state_quota_bytes: int = 0,
         log_quota_bytes: int = 0,
+        gather_reads: bool = False,
     ) -> None:
         super().__init__()
         self._quotas = (state_quota_bytes, log_quota_bytes)
         self._digest_interval_ms = digest_interval_ms
+        self._gather_reads = gather_reads
         self.observer = self._new_observer()
         self.machine = machine
         self.raft = raft or RaftConfig(1, max_uncommitted_bytes=max_uncommitted_bytes)
@@ -185,6 +187,7 @@ class ReplicaCluster(Cluster[ReplicaDriver]):
             state_quota_bytes=state_quota,
             log_quota_bytes=log_quota,
             keep_bytes=log_quota // 4 or 64 * 1024 * 1024,
+            gather_reads=self._gather_reads,
         )
 
     def join(self, node_id: int) -> ReplicaDriver:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,7 @@ from qcore.trace import TraceWriter
         ({"max_rules": 99}, "max_rules is 99; it must be from 1 to"),
     ],
 )
-def test_invalid_setting_is_refused(values: dict[str, int], words: str) -> None:
+def test_invalid_setting_is_refused(values: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         ReplicaConfig(RaftConfig(1), **values)
 

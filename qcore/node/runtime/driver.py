@@ -49,6 +49,7 @@ from qcore.replica.messages import PeerMessage
 from qcore.replica.replica import Replica
 from qcore.replica.requests.flow_control import FlowControl
 from qcore.runtime.interface import Runtime
+from qcore.transport.connection.held_sends import HeldSends
 
 #: A deadline further away than this needs no timer, µs.
 _MAX_TIMER_US: Final = 3_600_000_000
@@ -146,6 +147,7 @@ class ReplicaDriver:
 
     Attributes:
         inbox: takes the events of the next steps, which follow soon.
+        held: holds back what the connections of the node send during a step, so that each sends one frame.
     """
 
     def __init__(
@@ -162,6 +164,7 @@ class ReplicaDriver:
         self._metrics = metrics
         self._trace = trace
         self._recorder = recorder
+        self.held = HeldSends()
         self._gate = DurabilityGate()
         self._loop = asyncio.get_running_loop()
         config = replica.config
@@ -220,8 +223,12 @@ class ReplicaDriver:
             self._metrics.commit_seconds.observe((now - in_flight.popleft()[1]) / 1e6)
         if self._trace is not None:
             self._trace.durable(write_id)
-        for send in self._gate.release(write_id):
-            self._peers.send(send.to, send.message)
+        released = self._gate.release(write_id)
+        if released:
+            self.held.active = True
+            for send in released:
+                self._peers.send(send.to, send.message)
+            self.held.send_all()
         self.inbox.add_event(WriteDurable(write_id))
 
     def _step(self) -> None:
@@ -250,6 +257,7 @@ class ReplicaDriver:
         except Exception as error:  # noqa: BLE001 - after any exception the replica cannot be trusted
             # Either the storage has failed, or this is a bug, or the user's state machine broke its contract: bad input
             # never makes `step` raise.
+            self.held.send_all()
             self.stop()
             self._observer.fatal(error)
             return
@@ -274,6 +282,8 @@ class ReplicaDriver:
         writes: list[Write] = []
         commit: int | None = None
         applied = 0
+        held = self.held
+        held.active = True
         for effect in effects:
             match effect:
                 case Send(to=to, message=message):
@@ -309,6 +319,9 @@ class ReplicaDriver:
                     self._observer.divergence_ended(effect)
                 case Restored() | VoteGranted():
                     pass  # only for traces
+        held.active = False
+        if held.waiting:
+            held.send_all()
         self._metrics.entries_applied += applied
         if writes:
             self._writes_in_flight.append((writes[-1].write_id, now))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from typing import Any, Final
 
 from qcore.core.entry import Entry
@@ -21,7 +22,7 @@ from qcore.replica.messages import (
 )
 from qcore.replica.requests.flow_control import FlowControl
 
-#: The most requests, and the most other events, in one step.
+#: The most requests, and the most other events, in one step. Responses to forwarded requests count as requests.
 _MAX_STEP_REQUESTS: Final = 256
 _MAX_STEP_EVENTS: Final = 64
 
@@ -136,7 +137,8 @@ class Inbox:
         """The events of one step, the oldest of each kind."""
         taken: list[ReplicaEvent] = []
         events, requests = self._events, self._requests
-        for _ in range(min(len(events), _MAX_STEP_EVENTS)):
+        number = len(events)
+        for _ in range(number if number <= _MAX_STEP_EVENTS else self._events_of_step()):
             event, size = events.popleft()
             if size >= 0:
                 self._messages -= 1
@@ -151,3 +153,14 @@ class Inbox:
         if self._woken:
             self._wake()
         return taken
+
+    def _events_of_step(self) -> int:
+        """How many of many events one step takes. A response to a forwarded request is as little work as a request."""
+        number = others = 0
+        for event, _ in islice(self._events, _MAX_STEP_REQUESTS):
+            if type(event) is not MessageReceived or type(event.message) is not ForwardResponse:
+                others += 1
+                if others > _MAX_STEP_EVENTS:
+                    break
+            number += 1
+        return number

@@ -19,11 +19,19 @@ class Forwarder:
     Args:
         replica: the replica.
         rng: draws the first ticket, so that a response to a ticket from before a restart matches nothing.
+        gather_reads: see `ReplicaConfig`.
     """
 
-    def __init__(self, replica: ReplicaContext, rng: random.Random) -> None:
+    def __init__(
+        self, replica: ReplicaContext, rng: random.Random, *, gather_reads: bool = False
+    ) -> None:
         self._replica = replica
+        self._gathers = gather_reads
         self._forwarded: dict[int, PendingRequest] = {}
+        #: The reads of this step for which the leader is not asked yet, with their tickets.
+        self._unasked: list[tuple[int, PendingRequest]] = []
+        #: Those for which it is asked, by read id and ticket. They are also among the forwarded requests.
+        self._asked: dict[int, dict[int, PendingRequest]] = {}
         #: Follower reads, as a heap of (index to wait for, ticket, request).
         self._reads: list[tuple[int, int, PendingRequest]] = []
         self._reads_done = 0  # how many of these have expired
@@ -34,7 +42,10 @@ class Forwarder:
         return len(self._forwarded)
 
     def forward(self, request: PendingRequest) -> None:
-        """Forward a client's request to the leader; reject a peer's request with the leader's address."""
+        """Forward a client's request to the leader; reject a peer's request with the leader's address.
+
+        For a read that this node will serve, `ask` asks the leader.
+        """
         replica = self._replica
         leader_id = replica.core.leader_id
         if (
@@ -49,20 +60,54 @@ class Forwarder:
         request.forwarded_to = leader_id
         request.ticket = self._last_ticket
         self._forwarded[request.ticket] = request
-        timeout_ms = max(1, (request.deadline - replica.now) // 1000)
         if request.kind == "follower_read" or request.kind == "snapshot" or request.kind == "watch":
-            replica.send(leader_id, ReadIndex(request.ticket, timeout_ms))
+            self._unasked.append((request.ticket, request))
+            if not self._gathers:
+                self.ask()
         else:
             assert request.kind != "read_index", "a peer's request is never passed on"
+            timeout_ms = self._timeout_ms(request)
             forward = Forward(
                 request.ticket, request.kind, request.payload, timeout_ms, request.user
             )
             replica.send(leader_id, forward)
 
+    def ask(self) -> None:
+        """Ask the leader for the index of the reads that this step has begun, once for all of them."""
+        if not self._unasked:
+            return
+        unasked, self._unasked = self._unasked, []
+        by_leader: dict[int, dict[int, PendingRequest]] = {}
+        for ticket, request in unasked:
+            if request.ticket == ticket and self._forwarded.get(ticket) is request:
+                assert request.forwarded_to is not None, "it was forwarded"
+                by_leader.setdefault(request.forwarded_to, {})[ticket] = request
+        for leader_id, reads in by_leader.items():
+            read_id = next(iter(reads))
+            for request in reads.values():
+                request.read_id = read_id
+            self._asked[read_id] = reads
+            timeout_ms = max(map(self._timeout_ms, reads.values()))
+            self._replica.send(leader_id, ReadIndex(read_id, timeout_ms))
+
+    def _timeout_ms(self, request: PendingRequest) -> int:
+        return max(1, (request.deadline - self._replica.now) // 1000)
+
+    def _take(self, ticket: int) -> PendingRequest | None:
+        """Remove and return the request with this ticket; None if it waits no longer."""
+        request = self._forwarded.pop(ticket, None)
+        if request is not None and request.read_id:
+            reads = self._asked[request.read_id]
+            del reads[ticket]
+            if not reads:
+                del self._asked[request.read_id]
+            request.read_id = 0
+        return request
+
     def forget(self, request: PendingRequest) -> None:
         """The request has its outcome: a response of the leader would come too late."""
         if self._forwarded.get(request.ticket) is request:
-            del self._forwarded[request.ticket]
+            self._take(request.ticket)
         elif request.kind in ("follower_read", "snapshot", "watch"):
             # Its index may never be applied here. Drop such reads before they pile up.
             self._reads_done += 1
@@ -79,7 +124,7 @@ class Forwarder:
         return None if request is None else request.request_id
 
     def on_forward_response(self, response: ForwardResponse) -> None:
-        request = self._forwarded.pop(response.forward_id, None)
+        request = self._take(response.forward_id)
         if request is None:
             return  # too late: the client has its reply, an unknown outcome
         if response.result is not None:
@@ -88,14 +133,15 @@ class Forwarder:
             self._replica.fail(request, error_of_response(response))
 
     def on_read_index_response(self, response: ReadIndexResponse) -> None:
-        request = self._forwarded.pop(response.read_id, None)
-        if request is None:
-            return  # too late
-        if response.index is not None:
-            heapq.heappush(self._reads, (response.index, request.ticket, request))
-            self.on_applied()
-        else:
-            self._replica.fail(request, error_of_response(response))
+        reads = self._asked.pop(response.read_id, {})  # none: too late
+        for ticket, request in reads.items():
+            del self._forwarded[ticket]
+            request.read_id = 0
+            if response.index is not None:
+                heapq.heappush(self._reads, (response.index, ticket, request))
+            else:
+                self._replica.fail(request, error_of_response(response))
+        self.on_applied()
 
     def leader_changed(self, leader_id: int) -> None:
         """Another node leads: the old leader may never respond.
@@ -109,7 +155,7 @@ class Forwarder:
             if request.kind in ("write", "access"):
                 self._replica.shorten_deadline(request)
             else:
-                del self._forwarded[ticket]
+                self._take(ticket)
                 self._replica.resubmit(request)
 
     def waiting(self) -> list[PendingRequest]:
@@ -128,8 +174,7 @@ class Forwarder:
     def on_unreachable(self, peer_id: int) -> None:
         """The connection to `peer_id` broke: the requests forwarded to it get no response."""
         lost = [key for key, held in self._forwarded.items() if held.forwarded_to == peer_id]
-        for key in lost:
-            request = self._forwarded.pop(key)
+        for request in filter(None, map(self._take, lost)):
             if not writes_to_log(request.kind):
                 self._replica.fail(request, NotLeader())
             else:

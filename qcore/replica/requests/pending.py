@@ -28,6 +28,7 @@ class PendingRequest:
         deadline: when waiting ends, µs.
         index, term: where a write was appended; 0 before that.
         ticket: the key under which a read or a forwarded request waits; 0 before that.
+        read_id: the number of the `ReadIndex` that asks the leader for this read and others; 0 for none.
         forwarded_to: the leader to which the request was forwarded, if any.
         size: the bytes that count in `qcore.replica.requests.flow_control.FlowControl`; None if the request does not
             count there.
@@ -42,6 +43,7 @@ class PendingRequest:
     index: int = 0
     term: int = 0
     ticket: int = 0
+    read_id: int = 0
     forwarded_to: int | None = None
     size: int | None = None
     done: bool = False

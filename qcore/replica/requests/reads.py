@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import groupby
 from typing import Final
 
 from qcore.core.events import ReadCancelled, ReadRequested
@@ -31,6 +32,7 @@ class Reads:
         forwarder: takes the reads that need the leader at another node.
         machine: executes the queries.
         access: what the users may read.
+        gather: see `ReplicaConfig.gather_reads`.
     """
 
     def __init__(
@@ -39,12 +41,18 @@ class Reads:
         forwarder: Forwarder,
         machine: StateMachine,
         access: AccessTable,
+        *,
+        gather: bool = False,
     ) -> None:
+        self._gathers = gather
         self._replica = replica
         self._forwarder = forwarder
         self._machine = machine
         self._access = access
-        self._waiting: dict[int, PendingRequest] = {}
+        #: The reads of this step for which the core is not asked yet.
+        self._unasked: list[PendingRequest] = []
+        #: Those for which it is asked, by ticket. All reads of a step have the same, and are one read for the core.
+        self._waiting: dict[int, dict[PendingRequest, None]] = {}
         self._last_ticket = 0
         #: Reads that may be served and wait for a step with budget left. The age of a stale read is judged in that
         #: step.
@@ -54,7 +62,7 @@ class Reads:
 
     def __len__(self) -> int:
         """How many reads wait for the core, or for a step that serves them."""
-        return len(self._waiting) + len(self._due)
+        return sum(map(len, self._waiting.values())) + len(self._due)
 
     @property
     def busy(self) -> bool:
@@ -72,33 +80,47 @@ class Reads:
                 self._serve_due(due)
 
     def begin(self, request: PendingRequest) -> None:
-        """Ask the core when the read may be served; as a follower, ask the leader."""
-        replica = self._replica
-        if replica.core.role != "leader":
+        """Prepare to ask the core when the read may be served; as a follower, to ask the leader. `ask` does it."""
+        if self._replica.core.role != "leader":
             self._forwarder.forward(request)
-            return
-        self._last_ticket += 1
-        request.ticket = self._last_ticket
-        self._waiting[request.ticket] = request
-        replica.step_core(ReadRequested(request.ticket, lease=request.kind == "lease_read"))
+        else:
+            self._unasked.append(request)
+            if not self._gathers:
+                self.ask()
+
+    def ask(self) -> None:
+        """Ask for the reads that this step has begun, once for all of them.
+
+        Reads under a lease are another question. Reads keep their order, so each change between the two is one too.
+        """
+        if self._unasked:
+            unasked, self._unasked = self._unasked, []
+            for lease, requests in groupby(unasked, _asks_for_lease):
+                self._last_ticket += 1
+                reads = self._waiting[self._last_ticket] = dict.fromkeys(requests)
+                for request in reads:
+                    request.ticket = self._last_ticket
+                self._replica.step_core(ReadRequested(self._last_ticket, lease=lease))
+        self._forwarder.ask()
 
     def ready(self, ticket: int) -> None:
-        """The read may be served: everything that it must see is applied."""
-        request = self._waiting.pop(ticket, None)
-        if request is not None:
+        """The reads may be served: everything that they must see is applied."""
+        for request in self._waiting.pop(ticket, ()):
             self.serve(request)
 
     def rejected(self, ticket: int) -> None:
-        """This node does not lead, or no longer does: the leader may serve the read."""
-        request = self._waiting.pop(ticket, None)
-        if request is not None:  # pragma: no branch  # the core rejects no read that was cancelled
+        """This node does not lead, or no longer does: the leader may serve the reads."""
+        for request in self._waiting.pop(ticket, ()):
             self._forwarder.forward(request)
 
     def forget(self, request: PendingRequest) -> None:
-        """The request has its outcome: the core may forget its read."""
-        if self._waiting.get(request.ticket) is request:
-            del self._waiting[request.ticket]
-            self._replica.step_core(ReadCancelled(request.ticket))
+        """The request has its outcome: once all of its reads have one, the core may forget them."""
+        reads = self._waiting.get(request.ticket)
+        if reads is not None and request in reads:
+            del reads[request]
+            if not reads:
+                del self._waiting[request.ticket]
+                self._replica.step_core(ReadCancelled(request.ticket))
 
     def begin_stale(self, event: ClientRequest) -> None:
         """Serve the read from the state of this node, if that is known to be fresh enough."""
@@ -204,3 +226,7 @@ class Reads:
         if permissions is not None and isinstance(machine, SupportsPermissions):
             return machine.query_as(request.payload, permissions)
         return machine.query(request.payload)
+
+
+def _asks_for_lease(request: PendingRequest) -> bool:
+    return request.kind == "lease_read"

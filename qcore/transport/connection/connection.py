@@ -10,7 +10,7 @@ import asyncio
 import logging
 from typing import cast
 
-from websockets.frames import Close, Frame, Opcode
+from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN, SEND_EOF, Event
 from websockets.protocol import Protocol as WebSocketProtocol
 
@@ -23,6 +23,7 @@ from qcore.transport.connection.framing import (
     clip_reason,
     memory_of,
 )
+from qcore.transport.connection.held_sends import HeldSends
 from qcore.transport.limits import TransportLimits
 
 logger = logging.getLogger("qcore.transport")
@@ -61,6 +62,7 @@ class Connection(asyncio.Protocol):
         self.unanswered = 0
         self._ws = ws
         self._limits = limits
+        self._held = HeldSends()  # a node's connections share the node's
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._open = False
@@ -70,10 +72,8 @@ class Connection(asyncio.Protocol):
         self._queue_bytes = 0
         self._flush_expected = False
         self._last_flush = -1.0
-        self._write_paused = False
-        self._read_paused = False
-        self._takes_turns = False
-        self._waits = False
+        self._write_paused = self._read_paused = False
+        self._takes_turns = self._waits = False
         self._reading = True
         self._unsent_bytes = 0
         self._stalled_since = 0.0
@@ -126,6 +126,9 @@ class Connection(asyncio.Protocol):
                 self.report_held_bytes()
         elif self._write_paused:
             self.report_held_bytes()
+        elif not self._flush_expected and self._held.active:
+            self._flush_expected = True
+            self._held.waiting.append(self._flush)
         elif not self._flush_expected:
             now = self._loop.time()
             if now - self._last_flush > SAME_BURST_S:
@@ -450,7 +453,8 @@ class Connection(asyncio.Protocol):
             return TransportError(f"{self.remote} broke the protocol: {self._ws.parser_exc}")
         received = self._ws.close_rcvd
         if received is not None and received.code not in (1000, 1001, 1005):
-            return TransportError(f"closed by {self.remote}: {_close_text(received)}")
+            text = f"{int(received.code)} {received.reason}".rstrip()
+            return TransportError(f"closed by {self.remote}: {text}")
         if received is not None or self._closed_here:
             return None
         return TransportError(f"connection to {self.remote} lost: {exc or 'end of stream'}")
@@ -494,7 +498,3 @@ class Connection(asyncio.Protocol):
             self._ws.send_ping(b"")
             self._write(self._ws.data_to_send())
         self._arm_timer()
-
-
-def _close_text(close: Close) -> str:
-    return f"{int(close.code)} {close.reason}".rstrip()

@@ -22,6 +22,7 @@ from qcore.errors import (
 from qcore.runtime.interface import Runtime
 from qcore.transport.address import Address
 from qcore.transport.codec.codec import Codec, Malformed
+from qcore.transport.connection.held_sends import HeldSends
 from qcore.transport.connection.outgoing import PEER, OutgoingConnection, open_connection
 from qcore.transport.limits import TransportLimits
 from qcore.transport.wire import (
@@ -92,6 +93,7 @@ class PeerContext:
         limits: times and sizes of connections.
         next_id: a new message id, unique within the pool.
         runtime: the world that the node runs in.
+        held: holds back what is sent during a step of the node.
         tls: makes the connections TLS connections.
     """
 
@@ -102,6 +104,7 @@ class PeerContext:
     limits: TransportLimits
     next_id: Callable[[], str]
     runtime: Runtime
+    held: HeldSends
     tls: SSLContext | None = None
 
 
@@ -138,6 +141,7 @@ class PeerConnection(OutgoingConnection):
     def __init__(self, connector: PeerConnector, address: Address) -> None:
         context = connector.context
         super().__init__(address, context.limits, PEER, context.runtime)
+        self._held = context.held
         self.answer: asyncio.Future[HelloResponse | HelloProofResponse] = self._loop.create_future()
         self._connector = connector
 

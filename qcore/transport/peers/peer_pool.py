@@ -10,6 +10,7 @@ from ssl import SSLContext
 
 from qcore.runtime.interface import Runtime
 from qcore.transport.codec.codec import Codec
+from qcore.transport.connection.held_sends import HeldSends
 from qcore.transport.limits import TransportLimits
 from qcore.transport.peers.peer_connector import PeerConnector, PeerContext, PeerHandler, PeerState
 from qcore.transport.wire import Hello, PeerRequest
@@ -19,7 +20,7 @@ class PeerPool:
     """Keeps a connection to every peer, and sends messages without waiting.
 
     Args:
-        codec, handler, hello, rng, limits, runtime, tls: see `PeerContext`.
+        codec, handler, hello, rng, limits, held, runtime, tls: see `PeerContext`. Without `held` nothing is held back.
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class PeerPool:
         hello: Callable[[str], Hello],
         rng: random.Random,
         limits: TransportLimits | None = None,
+        held: HeldSends | None = None,
         *,
         runtime: Runtime,
         tls: SSLContext | None = None,
@@ -36,7 +38,15 @@ class PeerPool:
         #: A new message id, unique within this pool.
         self.next_id: Callable[[], str] = map(str, itertools.count(1)).__next__
         self._context = PeerContext(
-            codec, handler, hello, rng, limits or TransportLimits(), self.next_id, runtime, tls
+            codec,
+            handler,
+            hello,
+            rng,
+            limits or TransportLimits(),
+            self.next_id,
+            runtime,
+            held or HeldSends(),
+            tls,
         )
         self._connectors: dict[int, PeerConnector] = {}
         #: As an ordered set.

@@ -86,6 +86,7 @@ class AcceptedConnection(Connection):
             logger=library_logger,
         )
         super().__init__(self._protocol, limits)
+        self._held = server.held
         self.connection_id = next(server.connection_ids)
         self.peer: PeerIdentity | None = None
         self.announced_as_peer = False

@@ -9,6 +9,7 @@ from websockets.http11 import Request
 
 from qcore.runtime.interface import Runtime
 from qcore.transport.codec.codec import Codec
+from qcore.transport.connection.held_sends import HeldSends
 from qcore.transport.limits import TransportLimits
 from qcore.transport.server.client_memory import ClientMemory
 from qcore.transport.server.handler import HttpResponse, MessageHandler, ServerHandler, ServerStats
@@ -30,6 +31,7 @@ class ConnectionOwner(Protocol[C]):
         connection_ids: the ids of the next connections.
         runtime: the world that the server runs in.
         peers_need_certificates: whether a peer is accepted only with a verified certificate.
+        held: holds back what is sent during a step of the node.
     """
 
     codec: Codec
@@ -43,6 +45,7 @@ class ConnectionOwner(Protocol[C]):
     connection_ids: Iterator[int]
     runtime: Runtime
     peers_need_certificates: bool
+    held: HeldSends
 
     def connection_made(self, connection: C) -> None:
         """Add an accepted TCP connection."""

@@ -16,6 +16,7 @@ from qcore.errors import TransportError
 from qcore.runtime.interface import Listening, Runtime, TlsServer
 from qcore.transport.address import Address
 from qcore.transport.codec.codec import Codec
+from qcore.transport.connection.held_sends import HeldSends
 from qcore.transport.connection.outgoing import GOING_AWAY
 from qcore.transport.limits import TransportLimits
 from qcore.transport.server.accepted_connection import AcceptedConnection
@@ -67,6 +68,7 @@ class Server:
         tls: makes all connections TLS connections.
         peers_need_certificates: whether a peer's `Hello` is accepted only if the connection has a certificate that the
             context of `tls` has verified.
+        held: holds back what is sent during a step of the node; None to hold back nothing.
 
     Attributes:
         page_origins: decides which web pages may open a WebSocket connection.
@@ -89,6 +91,7 @@ class Server:
         pages: PageGuard | None = None,
         tls: SSLContext | None = None,
         peers_need_certificates: bool = False,
+        held: HeldSends | None = None,
     ) -> None:
         self.codec = codec
         self.handler = handler
@@ -109,6 +112,7 @@ class Server:
         self.runtime = runtime
         self._tls = tls
         self.peers_need_certificates = peers_need_certificates
+        self.held = held or HeldSends()
         self._listener: Listening | None = None
         # Dictionaries as ordered sets: oldest first.
         self._handshaking: dict[AcceptedConnection, None] = {}

@@ -191,3 +191,19 @@ def test_forwards_beyond_a_limit_are_rejected_messages_dropped(
         arrive(router, connection, number, AppendEntries(1, 2, 0, 0, 0, []))
     assert metrics.peer_messages_received == 6
     assert metrics.peer_messages_dropped == 1
+
+
+def test_a_step_takes_many_responses_and_few_other_messages() -> None:
+    inbox = new_inbox()
+    response = MessageReceived[PeerMessage](1, ForwardResponse(5, "result"))
+    append = MessageReceived[PeerMessage](1, AppendEntries(1, 1, 0, 0, 0, []))
+    for event in [append] * 60 + [response] * 300 + [append] * 100:
+        inbox.offer_message(event)
+    kinds = [
+        [type(event.message) for event in inbox.take(0) if isinstance(event, MessageReceived)]
+        for _ in range(4)
+    ]
+    assert kinds[0] == [AppendEntries] * 60 + [ForwardResponse] * 196
+    assert kinds[1] == [ForwardResponse] * 104 + [AppendEntries] * 64
+    assert kinds[2] == [AppendEntries] * 36
+    assert not kinds[3]

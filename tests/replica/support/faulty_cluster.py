@@ -153,6 +153,7 @@ class World(Cluster[ReplicaDriver]):
                 ),
                 snapshot_entries=settings.snapshot_entries,
                 keep_entries=2,
+                gather_reads=True,  # the simulator's scenarios ask for each read
             ),
             KeyValueMachine,
             begun(self.first, 2, KeyValueMachine.name) if has_log else DurableState(),
