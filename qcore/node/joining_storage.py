@@ -9,7 +9,7 @@ from qcore.core.effects import AppendLog, StoreSnapshot, Write
 from qcore.core.entry import DurableState, Membership, Snapshot
 from qcore.errors import DiskFull
 from qcore.storage.background_writes import SupportsSnapshotParts
-from qcore.storage.group_commit import SupportsIdleWork
+from qcore.storage.group_commit import SupportsIdleWork, SupportsQuickWrites
 from qcore.storage.interface import Identity, LogStorage
 
 
@@ -28,6 +28,9 @@ class JoiningStorage:
 
     def __init__(self, inner: LogStorage) -> None:
         self._inner = inner
+        self._quick = inner if isinstance(inner, SupportsQuickWrites) else None
+        self._parts = inner if isinstance(inner, SupportsSnapshotParts) else None
+        self._idle_work = inner if isinstance(inner, SupportsIdleWork) else None
         self._joined = inner.identity().cluster_id is not None
         self._named: str | None = None  # the cluster that the log names, until it is joined
 
@@ -53,24 +56,27 @@ class JoiningStorage:
     def write(self, writes: Sequence[Write], commit: int | None = None) -> None:
         """See `LogStorage`."""
         self._inner.write(writes, commit)
-        self._note_cluster(_memberships(writes))
-        self._join()
+        if not self._joined:
+            self._note_cluster(_memberships(writes))
+            self._join()
+
+    def takes_quick_write(self, size: int) -> bool:
+        """See `SupportsQuickWrites`. A write that may have to join a cluster is none."""
+        return self._joined and self._quick is not None and self._quick.takes_quick_write(size)
 
     def write_snapshot_parts(self, snapshot: Snapshot) -> bool:
         """See `SupportsSnapshotParts`."""
-        return isinstance(self._inner, SupportsSnapshotParts) and self._inner.write_snapshot_parts(
-            snapshot
-        )
+        return self._parts is not None and self._parts.write_snapshot_parts(snapshot)
 
     def remove_stale_parts(self) -> bool:
         """See `SupportsSnapshotParts`."""
-        return isinstance(self._inner, SupportsSnapshotParts) and self._inner.remove_stale_parts()
+        return self._parts is not None and self._parts.remove_stale_parts()
 
     def idle(self) -> None:
         """See `SupportsIdleWork`."""
         self._join()
-        if isinstance(self._inner, SupportsIdleWork):
-            self._inner.idle()
+        if self._idle_work is not None:
+            self._idle_work.idle()
 
     def close(self) -> None:
         """See `LogStorage`."""

@@ -164,7 +164,12 @@ def run_node(
             if config.advertise_addr is not None:
                 log.info("others reach this node elsewhere", addr=str(config.advertise_addr))
             log.info(
-                "listening", addr=bound, version=version, data_dir=data_dir, **held_back(config)
+                "listening",
+                addr=bound,
+                version=version,
+                data_dir=data_dir,
+                loop="asyncio" if loop_factory is None else "uvloop",
+                **held_back(config),
             )
             if on_listening is not None:
                 on_listening(bound)

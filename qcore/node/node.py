@@ -29,6 +29,7 @@ from qcore.node.peers.join_token_file import load_join_token
 from qcore.node.process.otel_export import recorder_of_program
 from qcore.node.process.process_figures import ProcessFigures
 from qcore.node.replica_node import ReplicaNode
+from qcore.node.runtime.disk_writer import disk_thread
 from qcore.node.runtime.file_descriptors import fit_to_open_files
 from qcore.node.runtime.leader_callbacks import Callback, LeaderCallbacks
 from qcore.node.runtime.shutdown import wait_for_any
@@ -163,7 +164,7 @@ class Node:
                 audit_sink=files.audit,
                 join_token=join_token,
                 on_leadership=self._callbacks.report,
-                world=Surroundings(own_process=False),
+                world=Surroundings(own_process=False, make_writer=disk_thread),
             )
             parts.metrics.lines_dropped = {
                 "audit": files.audit_lines_dropped,

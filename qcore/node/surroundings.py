@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from qcore.node.discovery.promise_file import NoPromises, PromiseStore
 from qcore.node.peers.known_members_file import LoadKnownMembers, load_known_members
 from qcore.node.peers.node_key_file import LoadNodeKey, load_or_create_key
-from qcore.node.runtime.disk_writer import MakeWriter, disk_thread
+from qcore.node.runtime.disk_writer import MakeWriter, thread_or_loop
 from qcore.node.watches.divergence import DivergenceMark
 from qcore.runtime.interface import Runtime
 from qcore.runtime.real import REAL
@@ -33,7 +33,7 @@ class Surroundings:
     Attributes:
         runtime: clocks, entropy, connections, and threads.
         own_process: whether the process runs only this node, so that signals may be handled.
-        make_writer: makes the writer of the log; by default a disk thread.
+        make_writer: makes the writer of the log; by default a disk thread and the event loop.
         load_members: loads the members that this node knows; by default from a file in the data directory.
         load_key: loads the key of this node; by default from a file in the data directory.
         promises: remembers what this node has promised to other founders; None for a file in the data directory.
@@ -45,7 +45,7 @@ class Surroundings:
 
     runtime: Runtime = REAL
     own_process: bool = True
-    make_writer: MakeWriter = disk_thread
+    make_writer: MakeWriter = thread_or_loop
     load_members: LoadKnownMembers = load_known_members
     load_key: LoadNodeKey = load_or_create_key
     promises: PromiseStore | None = None

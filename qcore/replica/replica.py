@@ -116,6 +116,9 @@ class Replica:
         self._wall_us = 0
         #: Why there is no connection to a peer, for the texts of errors; None if there is one or the reason is unknown.
         self.connection_problem: Callable[[int], str | None] = lambda peer_id: None
+        #: Gets the effects of a step of the core that appends and commits, before the committed entries are applied. So
+        #: a driver may execute the others first; `step` returns them nevertheless.
+        self.before_applying: Callable[[Sequence[Effect]], None] | None = None
         self._out: list[ReplicaEffect] = []
         self.forwarder = Forwarder(self, rng, gather_reads=config.gather_reads)
         self.access = AccessTable()
@@ -342,6 +345,8 @@ class Replica:
                     self._snapshot_builder.appended(size)
                     self._backlog.appended(entries)
                 case Apply(entries=entries):
+                    if self.before_applying is not None and isinstance(effects[0], AppendLog):
+                        self.before_applying(effects)
                     self._applier.commit(entries)
                 case ReadReady(read_id=read_id, index=index):
                     if index <= self.readable_index:

@@ -4,6 +4,11 @@ While one transaction is being synced, new submissions gather for the next one. 
 and a lone write does not wait. The module uses a thread and knows no event loop: the caller passes a `notify` such
 as `loop.call_soon_threadsafe`.
 
+A caller that may wait for the disk saves two changes of thread: a small write to a disk that is idle and was fast
+recently is done by the caller itself (`try_write`). A lock passes the storage from one thread to the
+other. The caller never waits for the lock, and takes it only if the thread has nothing left of what was submitted
+before. So writes stay in order.
+
 A caller that computes in pure Python for milliseconds holds the interpreter's lock. It delays the writer's thread
 by up to `sys.getswitchinterval()` (5 ms by default) after each sync. A driver should lower it, for example to 0.5 ms.
 """
@@ -11,12 +16,14 @@ by up to `sys.getswitchinterval()` (5 ms by default) after each sync. A driver s
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Final, Protocol, TypeVar, runtime_checkable
 
 from qcore.core.effects import StoreSnapshot, Write
 from qcore.core.entry import DurableState
@@ -26,6 +33,7 @@ from qcore.errors import DiskFull, StorageError
 from qcore.storage.background_writes import BackgroundSnapshots, SupportsSnapshotParts
 from qcore.storage.interface import LogStorage
 from qcore.storage.log_size import Footprint, FootprintMeter
+from qcore.storage.sync_pace import SyncPace
 
 #: The most that one transaction gathers, in bytes. A single submission may be larger.
 MAX_TRANSACTION_BYTES = 4 << 20
@@ -33,6 +41,8 @@ MAX_TRANSACTION_BYTES = 4 << 20
 DISK_FULL_RETRY_S = DISK_FULL_RETRY_MS / 1000
 #: After this time without a write, the storage may do its idle work.
 IDLE_AFTER_S = 0.05
+#: The most that the caller writes itself, in bytes.
+QUICK_WRITE_BYTES: Final = 16 << 10
 
 _T = TypeVar("_T")
 Notify = Callable[[Callable[[], None]], object]
@@ -44,6 +54,15 @@ class SupportsIdleWork(Protocol):
 
     def idle(self) -> None:
         """Do that work. Raises `StorageError` if the disk fails."""
+        ...
+
+
+@runtime_checkable
+class SupportsQuickWrites(Protocol):
+    """A storage whose `write` may be called by an event loop, because it usually takes no more than one sync."""
+
+    def takes_quick_write(self, size: int) -> bool:
+        """Whether a write of this many bytes now does nothing beyond one transaction, such as a checkpoint."""
         ...
 
 
@@ -65,8 +84,18 @@ class _Submission:
     last_write_id: int
 
 
+class _Signal(Enum):
+    """What the thread gets in its queue besides submissions.
+
+    END: nothing follows. LOOK: the caller has written something itself, so idle work may come up.
+    """
+
+    END = 1
+    LOOK = 2
+
+
 class GroupCommitWriter:
-    """A thread that owns a storage's `write`. Nothing else may use the storage between `start` and the end of `close`.
+    """Owns a storage's `write`. Nothing else may use the storage between `start` and the end of `close`.
 
     All callbacks run through `notify`, in order. None runs after `on_error` has.
 
@@ -79,6 +108,7 @@ class GroupCommitWriter:
         on_snapshot_stored: called with the last index of the stored snapshot whenever that index has changed.
         loaded: the state in the storage, if the caller has already loaded it.
         retry_s: pause between attempts while the disk is full, seconds.
+        pace: decides whether the disk is fast enough for writes of the caller itself; None for no such writes.
     """
 
     def __init__(
@@ -92,6 +122,7 @@ class GroupCommitWriter:
         on_snapshot_stored: Callable[[int], None] = lambda _index: None,
         loaded: DurableState | None = None,
         retry_s: float = DISK_FULL_RETRY_S,
+        pace: SyncPace | None = None,
     ) -> None:
         self._storage = storage
         self._notify = notify
@@ -100,13 +131,24 @@ class GroupCommitWriter:
         self._on_disk_full = on_disk_full
         self._on_snapshot_stored = on_snapshot_stored
         self._retry_s = retry_s
-        self._queue: SimpleQueue[_Submission | None] = SimpleQueue()
+        self._queue: SimpleQueue[_Submission | _Signal] = SimpleQueue()
+        #: The thread that uses the storage holds this lock.
+        self._owner = threading.Lock()
         self._closing = threading.Event()
         self._failure: StorageError | None = None
         self._counts = threading.Lock()
         self._pending_writes = 0
         self._pending_bytes = 0
         self._lazy_commit: int | None = None
+        self._started = False
+        #: Used only by the caller's thread: the newest write that the thread got, and the newest that it has done.
+        self._handed_over = self._handed_back = 0
+        self._pace = pace
+        self._quick = storage if isinstance(storage, SupportsQuickWrites) else None
+        self._idle_work = storage if isinstance(storage, SupportsIdleWork) else None
+        #: Changed only by the owner: how often the caller has written, and whether the thread waits without a timeout.
+        self._quick_writes = 0
+        self._sleeps = False
         self._meter = FootprintMeter(storage.load() if loaded is None else loaded)
         self._footprint = self._meter.footprint
         self._background = (
@@ -118,6 +160,7 @@ class GroupCommitWriter:
 
     def start(self) -> None:
         """Begin to write. Earlier submissions wait for this. After `start` the writer must be closed."""
+        self._started = True
         self._thread.start()
 
     @property
@@ -139,25 +182,90 @@ class GroupCommitWriter:
         Raises:
             StorageError: the writer is closed or has failed.
         """
-        if self._failure is not None:
-            raise StorageError(f"storage has failed, nothing is written: {self._failure}")
-        if self._closing.is_set():
-            raise StorageError("the storage writer is closed")
+        self._require_open()
         if not writes:
             self._lazy_commit = commit if commit is not None else self._lazy_commit
             return
         # The commit index only grows: one that comes with writes supersedes one that waits.
         commit = self._lazy_commit if commit is None else commit
         self._lazy_commit = None
-        sizes = [(size_bytes(write), isinstance(write, StoreSnapshot)) for write in writes]
-        size = sum(number for number, _ in sizes)
-        log_bytes = sum(number for number, is_snapshot in sizes if not is_snapshot)
+        size = log_bytes = 0
+        for write in writes:
+            write_size = size_bytes(write)
+            size += write_size
+            if not isinstance(write, StoreSnapshot):
+                log_bytes += write_size
         with self._counts:
             self._pending_writes += len(writes)
             self._pending_bytes += size
+        self._handed_over = writes[-1].write_id
         self._queue.put(
-            _Submission(list(writes), commit, size, log_bytes, len(writes), writes[-1].write_id)
+            _Submission(list(writes), commit, size, log_bytes, len(writes), self._handed_over)
         )
+
+    def _require_open(self) -> None:
+        if self._failure is not None:
+            raise StorageError(f"storage has failed, nothing is written: {self._failure}")
+        if self._closing.is_set():
+            raise StorageError("the storage writer is closed")
+
+    # -- writes of the caller -----------------------------------------------------------------------
+
+    def try_write(self, writes: Sequence[Write], commit: int | None = None) -> bool:
+        """Make writes durable in the caller's thread, if that takes no longer than a sync of a disk that was fast.
+
+        No callback is called.
+
+        Returns:
+            whether they are durable. If not, nothing was written: `submit` them.
+
+        Raises:
+            StorageError: the writer is closed or has failed, or this write failed; then the node must stop.
+        """
+        if (
+            self._pace is None
+            or self._quick is None
+            or self._handed_back != self._handed_over
+            or not self._started
+        ):
+            return False
+        self._require_open()
+        size = 0
+        for write in writes:
+            if isinstance(write, StoreSnapshot):
+                return False
+            size += size_bytes(write)
+        began = time.monotonic()
+        if size > QUICK_WRITE_BYTES or not self._pace.is_fast(began):
+            return False
+        if not self._owner.acquire(blocking=False):
+            return False
+        try:
+            if self._background is not None and self._background.has_work:
+                return False
+            if not self._quick.takes_quick_write(size):
+                return False
+            self._storage.write(writes, self._lazy_commit if commit is None else commit)
+            self._meter.written(writes)
+            self._footprint = self._meter.footprint
+            self._quick_writes += 1
+            if self._sleeps:
+                self._sleeps = False
+                self._queue.put(_Signal.LOOK)
+        except DiskFull:
+            return False  # the thread tries again, and reports that the disk is full
+        except StorageError as error:
+            self._failure = error
+            raise
+        except Exception as error:
+            self._failure = StorageError(f"the storage writer failed: {error!r}")
+            raise self._failure from error
+        finally:
+            self._owner.release()
+        self._lazy_commit = None
+        ended = time.monotonic()
+        self._pace.took(ended - began, ended)
+        return True
 
     def close(self, timeout_s: float | None = None) -> bool:
         """Write all queued submissions, then end the thread. The storage stays open. Idempotent.
@@ -173,7 +281,7 @@ class GroupCommitWriter:
         """
         if not self._closing.is_set():
             self._closing.set()
-            self._queue.put(None)
+            self._queue.put(_Signal.END)
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
         return not self._thread.is_alive()
@@ -191,13 +299,17 @@ class GroupCommitWriter:
         while True:
             first = carried or self._next()
             if first is None:
-                self._finish()
+                with self._owner:
+                    if self._failure is None:
+                        self._finish()
                 return
             batch, carried, ended = self._gather(first)
-            self._write(batch)
-            self._settle(batch)
+            began = time.monotonic()
+            with self._owner:
+                self._write(batch)
+            self._settle(batch, began)
             if ended:
-                self._queue.put(None)
+                self._queue.put(_Signal.END)
             elif self._background is not None:
                 self._keep_pace(self._background, batch.log_bytes)
 
@@ -207,7 +319,7 @@ class GroupCommitWriter:
         Safety does not need this: it only saves work at the next start.
         """
         while self._background is not None and self._background.is_storing:
-            self._work(self._background)
+            self._work_as_owner(self._background)
         with suppress(DiskFull):
             if self._lazy_commit is not None:
                 self._storage.write([], self._lazy_commit)
@@ -223,6 +335,10 @@ class GroupCommitWriter:
             self._work(background)
 
     def _work(self, background: BackgroundSnapshots) -> None:
+        with self._owner:
+            self._work_as_owner(background)
+
+    def _work_as_owner(self, background: BackgroundSnapshots) -> None:
         try:
             self._until_space(background.work)
         except DiskFull:  # the writer is being closed: the older snapshot stays
@@ -240,16 +356,31 @@ class GroupCommitWriter:
         """The next submission, or None at the end. Uses the time without submissions for background and idle work."""
         while self._background is not None and self._background.has_work:
             try:
-                return self._queue.get_nowait()
+                first = self._queue.get_nowait()
             except Empty:
                 self._work(self._background)
-        if not isinstance(self._storage, SupportsIdleWork):
-            return self._queue.get()
-        try:
-            return self._queue.get(timeout=IDLE_AFTER_S)
-        except Empty:
-            self._storage.idle()
-        return self._queue.get()
+                continue
+            if first is not _Signal.LOOK:
+                return None if first is _Signal.END else first
+        while True:
+            quick_writes = self._quick_writes
+            timeout = None if self._idle_work is None or self._sleeps else IDLE_AFTER_S
+            try:
+                first = self._queue.get(timeout=timeout)
+            except Empty:
+                if self._quick_writes == quick_writes:
+                    self._idle()
+                continue
+            self._sleeps = False
+            if first is not _Signal.LOOK:
+                return None if first is _Signal.END else first
+
+    def _idle(self) -> None:
+        """Do the idle work. Then the thread sleeps until the queue holds something."""
+        with self._owner:
+            if self._failure is None and self._idle_work is not None:
+                self._idle_work.idle()
+            self._sleeps = True
 
     def _gather(self, first: _Submission) -> tuple[_Submission, _Submission | None, bool]:
         """Merge the queued submissions. Returns the batch, one that no longer fits, and whether this is the end."""
@@ -259,7 +390,9 @@ class GroupCommitWriter:
                 more = self._queue.get_nowait()
             except Empty:
                 return batch, None, False
-            if more is None:
+            if more is _Signal.LOOK:
+                continue
+            if more is _Signal.END:
                 return batch, None, True
             if batch.size + more.size > MAX_TRANSACTION_BYTES:
                 return batch, more, False
@@ -306,11 +439,19 @@ class GroupCommitWriter:
                 self._notify(partial(self._on_disk_full, None))
             return result
 
-    def _settle(self, batch: _Submission) -> None:
+    def _settle(self, batch: _Submission, began: float) -> None:
         with self._counts:
             self._pending_writes -= batch.count
             self._pending_bytes -= batch.size
-        self._notify(partial(self._on_durable, batch.last_write_id))
+        ended = time.monotonic()
+        self._notify(partial(self._report, batch.last_write_id, ended - began, ended))
+
+    def _report(self, last_write_id: int, took_s: float, ended: float) -> None:
+        """Report what the thread has done, on the caller's thread."""
+        self._handed_back = last_write_id
+        if self._pace is not None:
+            self._pace.took(took_s, ended)
+        self._on_durable(last_write_id)
 
     def _fail(self, error: StorageError) -> None:
         self._failure = error

@@ -57,6 +57,17 @@ class LogOutline:
         Raises:
             ValueError: a write does not fit; none may be carried out.
         """
+        if len(writes) == 1:
+            write = writes[0]
+            if isinstance(write, AppendLog) and self._continues(write.entries):
+                return LogOutline(
+                    self.first_index,
+                    self.last_index + len(write.entries),
+                    self.hard_term,
+                    self.snapshot_index,
+                    self.snapshot_term,
+                    self.runs,  # no outline changes a list that another one may have
+                )
         result = LogOutline(
             self.first_index,
             self.last_index,
@@ -84,6 +95,17 @@ class LogOutline:
     def is_empty(self) -> bool:
         """True while the log holds no entry."""
         return self.last_index < self.first_index
+
+    def _continues(self, entries: Sequence[Entry]) -> bool:
+        """Whether the entries fit, and have the term of the last entry. Then no other rule can be broken."""
+        if not self.runs:
+            return False
+        expected, term = self.last_index + 1, self.runs[-1][1]
+        for entry in entries:
+            if entry.index != expected or entry.term != term:
+                return False
+            expected += 1
+        return True
 
     def _append(self, entries: Sequence[Entry]) -> None:
         expected = self.last_index + 1

@@ -12,6 +12,7 @@ from qcore.errors import DiskFull, StorageError
 from qcore.storage.group_commit import GroupCommitWriter, PendingWrites
 from qcore.storage.interface import LogStorage
 from qcore.storage.log_size import Footprint
+from qcore.storage.sync_pace import SyncPace
 
 
 class DiskWriter(Protocol):
@@ -26,6 +27,14 @@ class DiskWriter(Protocol):
 
         Raises:
             StorageError: the writer is closed or has failed.
+        """
+        ...
+
+    def try_write(self, writes: Sequence[Write], commit: int | None = None) -> bool:
+        """Make writes durable in the event loop, if the disk is fast. Otherwise this does nothing and returns False.
+
+        Raises:
+            StorageError: the writer is closed or has failed, or this write failed.
         """
         ...
 
@@ -61,6 +70,28 @@ class MakeWriter(Protocol):
         ...
 
 
+def thread_or_loop(
+    storage: LogStorage,
+    *,
+    on_durable: Callable[[int], None],
+    on_error: Callable[[StorageError], None],
+    on_disk_full: Callable[[DiskFull | None], None],
+    on_snapshot_stored: Callable[[int], None],
+    loaded: DurableState,
+) -> DiskWriter:
+    """A thread that writes, and the event loop if it may wait and the disk is fast; see `MakeWriter`."""
+    return GroupCommitWriter(
+        storage,
+        asyncio.get_running_loop().call_soon_threadsafe,
+        on_durable=on_durable,
+        on_error=on_error,
+        on_disk_full=on_disk_full,
+        on_snapshot_stored=on_snapshot_stored,
+        loaded=loaded,
+        pace=SyncPace(),
+    )
+
+
 def disk_thread(
     storage: LogStorage,
     *,
@@ -70,7 +101,7 @@ def disk_thread(
     on_snapshot_stored: Callable[[int], None],
     loaded: DurableState,
 ) -> DiskWriter:
-    """A thread that writes; see `MakeWriter`."""
+    """A thread that writes; see `MakeWriter`. For a loop that others use: a leader among them must not wait."""
     return GroupCommitWriter(
         storage,
         asyncio.get_running_loop().call_soon_threadsafe,

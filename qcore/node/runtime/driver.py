@@ -3,8 +3,9 @@
 Events that arrive within one turn of the event loop form one step of the replica, so concurrent requests share appends,
 syncs and frames. A flood of requests is cut into steps of bounded size, and the events that the cluster itself needs
 (heartbeats, acknowledgements, the clock, the disk) do not wait behind it. Otherwise a leader that serves thousands of
-requests would be silent, and its followers would elect another one. Nothing here blocks: writes go to the disk thread,
-and the `DurabilityGate` holds back the messages that must wait for them.
+requests would be silent, and its followers would elect another one. Writes go to the disk thread, and the
+`DurabilityGate` holds back the messages that must wait for them. Nothing here blocks, with one exception: a node that
+follows may wait for a sync of a fast disk (`qcore.storage.group_commit`).
 """
 
 from __future__ import annotations
@@ -17,8 +18,11 @@ from typing import Final, Protocol
 
 from qcore.core.effects import (
     AppendLog,
+    Apply,
+    Effect,
     MembershipChanged,
     MessageDropped,
+    Role,
     RoleChanged,
     SaveCommit,
     SaveHardState,
@@ -53,6 +57,8 @@ from qcore.transport.connection.held_sends import HeldSends
 
 #: A deadline further away than this needs no timer, µs.
 _MAX_TIMER_US: Final = 3_600_000_000
+#: A node in one of these roles may wait for its disk. A stalled disk must not silence a leader or a candidate.
+_WAITING_ROLES: Final[tuple[Role, ...]] = ("follower", "learner")
 
 
 class WriteQueue(Protocol):
@@ -60,6 +66,10 @@ class WriteQueue(Protocol):
 
     def submit(self, writes: Sequence[Write], commit: int | None = None) -> None:
         """Make the writes durable in order. Their durability is reported to `ReplicaDriver.on_durable`."""
+        ...
+
+    def try_write(self, writes: Sequence[Write], commit: int | None = None) -> bool:
+        """Make the writes durable before this returns, if the disk is fast. False if nothing was done."""
         ...
 
 
@@ -179,6 +189,11 @@ class ReplicaDriver:
         self._timer_at = 0
         self._writes_in_flight: deque[tuple[int, int]] = deque()  # (last write id, submitted at µs)
         self._stopped = False
+        #: Of this step: whether it has one event, whether the disk was asked to write now, and what is done already.
+        self._is_lone_event = self._was_asked = False
+        self._done_early: Sequence[ReplicaEffect] = ()
+        if trace is None:  # a trace shows the effects in their order
+            replica.before_applying = self._execute_append
         self._busy = False
         self._leader_contact: int | None = None
         self._writer: WriteQueue
@@ -237,6 +252,7 @@ class ReplicaDriver:
         now = self._now_us()
         events = self.inbox.take(now)
         self._metrics.step_events.observe(len(events))
+        self._is_lone_event, self._was_asked = len(events) == 1, False
         replica = self._replica
         try:
             if self._recorder is None:
@@ -245,6 +261,8 @@ class ReplicaDriver:
                 effects = self._recorder.step(replica, events, now, self._wall_us())
             if self._trace is not None:
                 self._trace.step(len(events), effects)
+            if self._done_early:
+                effects = self._not_done(effects)
             self._observer.on_step()
             if replica.busy != self._busy:
                 self._busy = not self._busy
@@ -252,8 +270,13 @@ class ReplicaDriver:
                     self._observer.busy()
             self._execute(effects, now)
             contact = replica.core.last_leader_contact
-            if contact != self._leader_contact:
-                self._note_leader_contact(contact)
+            if (
+                contact != self._leader_contact
+            ):  # at each message of the leader: for how long it was silent
+                if contact is not None and self._leader_contact is not None:
+                    silent_us = contact - self._leader_contact
+                    self._metrics.leader_gap_seconds.observe(silent_us / 1e6)
+                self._leader_contact = contact
         except Exception as error:  # noqa: BLE001 - after any exception the replica cannot be trusted
             # Either the storage has failed, or this is a bug, or the user's state machine broke its contract: bad input
             # never makes `step` raise.
@@ -267,11 +290,48 @@ class ReplicaDriver:
         if self._timer is None or deadline < self._timer_at:
             self._arm(deadline, now)
 
-    def _note_leader_contact(self, contact: int | None) -> None:
-        """At each message of the leader, measure how long the leader was silent."""
-        before, self._leader_contact = self._leader_contact, contact
-        if contact is not None and before is not None:
-            self._metrics.leader_gap_seconds.observe((contact - before) / 1e6)
+    def _execute_append(self, effects: Sequence[Effect]) -> None:
+        """If the disk is fast, store a leader's append and acknowledge it before what it commits is applied.
+
+        Nothing else is executed out of order. In particular no earlier write of the same step may wait.
+
+        Raises:
+            StorageError: the writer has failed.
+        """
+        follows = self._replica.core.role in _WAITING_ROLES
+        if not (self._is_lone_event and follows) or self.inbox.waiting:
+            return
+        writes: list[Write] = []
+        commits: list[SaveCommit] = []
+        sends: list[ReplicaEffect] = []
+        for effect in effects:
+            match effect:
+                case AppendLog():
+                    writes.append(effect)
+                case SaveCommit():
+                    commits.append(effect)
+                case Send():
+                    sends.append(effect)
+                case Apply():
+                    pass
+                case _:
+                    return
+        self._was_asked = True
+        now = self._replica.now
+        if self._writer.try_write(writes, commits[-1].commit if commits else None):
+            self._written(writes, now)
+            self._done_early = [*writes, *commits, *sends]
+            self._execute(sends, now)
+
+    def _not_done(self, effects: list[ReplicaEffect]) -> list[ReplicaEffect]:
+        """The effects that `_execute_append` has left."""
+        done, self._done_early = self._done_early, ()
+        return [effect for effect in effects if all(effect is not one for one in done)]
+
+    def _written(self, writes: Sequence[Write], began: int) -> None:
+        """The event loop has made the writes durable, in a step that began at this time (µs)."""
+        self._writes_in_flight.append((writes[-1].write_id, began))
+        self.on_durable(writes[-1].write_id)
 
     def _execute(self, effects: Sequence[ReplicaEffect], now: int) -> None:
         """Execute the effects of a step.
@@ -324,8 +384,14 @@ class ReplicaDriver:
             held.send_all()
         self._metrics.entries_applied += applied
         if writes:
-            self._writes_in_flight.append((writes[-1].write_id, now))
-            self._writer.submit(writes, commit)
+            # While other events wait, the disk thread writes.
+            follows = self._replica.core.role in _WAITING_ROLES
+            may_wait = follows and not (self._was_asked or self.inbox.waiting)
+            if may_wait and self._writer.try_write(writes, commit):
+                self._written(writes, now)
+            else:
+                self._writes_in_flight.append((writes[-1].write_id, now))
+                self._writer.submit(writes, commit)
         elif commit is not None:
             self._writer.submit(writes, commit)
 

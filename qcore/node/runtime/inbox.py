@@ -7,7 +7,6 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any, Final
 
-from qcore.core.entry import Entry
 from qcore.core.events import MessageReceived
 from qcore.core.messages import AppendEntries, InstallSnapshot
 from qcore.core.text_size import utf8_length
@@ -31,10 +30,6 @@ MAX_MESSAGES: Final = 4096
 MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 
 
-def _append_size(message: AppendEntries) -> int:
-    return sum(map(Entry.size_bytes, message.entries))
-
-
 def _snapshot_size(message: InstallSnapshot) -> int:
     return utf8_length(message.data)
 
@@ -43,9 +38,8 @@ def _response_size(message: ForwardResponse) -> int:
     return utf8_length(message.result or "")
 
 
-#: The approximate size of the messages that can be large, bytes; that of all others counts as 0.
+#: The approximate size of the large messages other than `AppendEntries`, bytes; that of all others counts as 0.
 _SIZE_OF: Final[dict[type, Callable[[Any], int]]] = {
-    AppendEntries: _append_size,
     InstallSnapshot: _snapshot_size,
     ForwardResponse: _response_size,
 }
@@ -63,6 +57,7 @@ class Inbox:
         now_us: the clock of the replica, µs.
 
     Attributes:
+        waiting: whether events wait for `take`.
         write_quota: returns the error for a write of a peer's client that a quota of this node forbids.
     """
 
@@ -72,7 +67,7 @@ class Inbox:
         self._forwards = forwards
         self._now_us = now_us
         self._wake = wake
-        self._woken = False
+        self.waiting = False
         #: Each event with the size of its message, bytes; -1 if it is not from a peer.
         self._requests: deque[tuple[ReplicaEvent, int]] = deque()
         self._events: deque[tuple[ReplicaEvent, int]] = deque()
@@ -87,21 +82,27 @@ class Inbox:
     def add_event(self, event: ReplicaEvent) -> None:
         """Queue an event of the node itself, which is neither a request nor a peer's message."""
         self._events.append((event, -1))
-        if not self._woken:
-            self._woken = True
+        if not self.waiting:
+            self.waiting = True
             self._wake()
 
     def add_request(self, request: ClientRequest) -> None:
         """Queue a request of a client of this node."""
         self._requests.append((request, -1))
-        if not self._woken:
-            self._woken = True
+        if not self.waiting:
+            self.waiting = True
             self._wake()
 
     def offer_message(self, event: MessageReceived[PeerMessage]) -> bool:
         """Queue a peer's message; returns False if it is lost because too many wait."""
-        size_of = _SIZE_OF.get(type(event.message))
-        size = 0 if size_of is None else size_of(event.message)
+        message = event.message
+        if isinstance(message, AppendEntries):
+            size = 0
+            for entry in message.entries:
+                size += entry.size_bytes()
+        else:
+            size_of = _SIZE_OF.get(type(message))
+            size = 0 if size_of is None else size_of(message)
         if self._messages and (
             self._messages >= MAX_MESSAGES or self._message_bytes + size > MAX_MESSAGE_BYTES
         ):
@@ -109,8 +110,8 @@ class Inbox:
         self._messages += 1
         self._message_bytes += size
         self._events.append((event, size))
-        if not self._woken:
-            self._woken = True
+        if not self.waiting:
+            self.waiting = True
             self._wake()
         return True
 
@@ -128,8 +129,8 @@ class Inbox:
             return rejection
         self._forwards.take(size)
         self._requests.append((MessageReceived(from_id, request), size))
-        if not self._woken:
-            self._woken = True
+        if not self.waiting:
+            self.waiting = True
             self._wake()
         return None
 
@@ -149,8 +150,8 @@ class Inbox:
             if size >= 0:
                 self._forwards.release(size, now)
             taken.append(event)
-        self._woken = bool(events or requests)
-        if self._woken:
+        self.waiting = bool(events or requests)
+        if self.waiting:
             self._wake()
         return taken
 

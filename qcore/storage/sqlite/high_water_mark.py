@@ -25,6 +25,7 @@ from qcore.storage.io_errors import error_from_os, is_full
 
 #: Magic, sequence number of the commit, last log index after it, crc32 of these.
 _SLOT = struct.Struct("<8sqqI")
+_HEAD = struct.Struct("<8sqq")
 _MAGIC = b"qcoremk1"
 #: The magic ends with the number of the format, a digit.
 _FORMAT = 1
@@ -142,8 +143,8 @@ def check_sequence(path: Path, sequence: int | None, mark: Mark) -> None:
 
 
 def _encode(mark: Mark) -> bytes:
-    head = _SLOT.pack(_MAGIC, mark.sequence, mark.last_index, 0)[:-4]
-    return head + struct.pack("<I", zlib.crc32(head))
+    head = _HEAD.pack(_MAGIC, mark.sequence, mark.last_index)
+    return head + zlib.crc32(head).to_bytes(4, "little")
 
 
 def _check_newer(path: Path, content: bytes) -> None:

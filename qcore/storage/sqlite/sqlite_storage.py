@@ -22,9 +22,8 @@ from __future__ import annotations
 import sqlite3
 import uuid
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn, Self
+from typing import Final, NoReturn, Self
 
 from qcore.core.effects import SaveHardState, StoreSnapshot, Write
 from qcore.core.entry import DurableState, HardState, Snapshot
@@ -56,6 +55,8 @@ _FILES = (DATABASE_FILE, f"{DATABASE_FILE}-wal", f"{DATABASE_FILE}-shm", MARK_FI
 WAL_BYTES = 8 << 20
 #: An idle moment is used for a checkpoint if the write-ahead file holds this much.
 IDLE_CHECKPOINT_BYTES = 1 << 20
+#: What a transaction writes besides its data, roughly: the pages in which it changes little.
+_TRANSACTION_BYTES: Final = 3 * database.PAGE_SIZE
 
 
 class SqliteStorage:
@@ -191,7 +192,7 @@ class SqliteStorage:
         if self._identity.cluster_id == cluster_id:
             return
         identity = Identity(self._identity.node_id, cluster_id)
-        stored = replace(self._stored, sequence=self._stored.sequence + 1)
+        stored = self._stored.next()
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             database.put_meta(self._connection, identity, self._incarnation)
@@ -229,6 +230,10 @@ class SqliteStorage:
             assert self._outline is not None
         self._write(writes, commit, self._outline.after(writes))
 
+    def takes_quick_write(self, size: int) -> bool:
+        """Whether a write of this many bytes now needs no checkpoint."""
+        return self._written_bytes + size + _TRANSACTION_BYTES < self._wal_bytes
+
     def begin_new_cluster(self, snapshot: Snapshot, hard_state: HardState) -> None:
         """Replace everything that is stored by a snapshot, and join its cluster. For recovery, see `qcore.recovery`.
 
@@ -261,7 +266,7 @@ class SqliteStorage:
             outline: the log's outline after the writes.
             new_identity: the identity and the incarnation to store; None to keep those that are stored.
         """
-        stored = replace(self._stored, sequence=self._stored.sequence + 1)
+        stored = self._stored.next()
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             if new_identity is not None:
@@ -287,7 +292,7 @@ class SqliteStorage:
         self._after_commit(written)
 
     def _after_commit(self, written: int) -> None:
-        self._written_bytes += written + 3 * database.PAGE_SIZE
+        self._written_bytes += written + _TRANSACTION_BYTES
         try:
             self._mark.advance(Mark(self._stored.sequence, self._stored.last_index))
         except StorageError as error:

@@ -39,6 +39,21 @@ class StoredState:
     has_snapshot: bool = False
     promise_ms: int | None = None
 
+    def next(self) -> StoredState:
+        """A copy for the next transaction."""
+        return StoredState(
+            self.sequence + 1,
+            self.term,
+            self.voted_for,
+            self.commit,
+            self.first_index,
+            self.last_index,
+            self.base_chain,
+            self.chain,
+            self.has_snapshot,
+            self.promise_ms,
+        )
+
     @property
     def update(self) -> str:
         """The SQL statement for the values that `row` returns."""

@@ -87,6 +87,9 @@ class InlineWriter:
     def start(self) -> None:
         """There is no thread."""
 
+    def try_write(self, writes: Sequence[Write], commit: int | None = None) -> bool:
+        return False
+
     def submit(self, writes: Sequence[Write], commit: int | None = None) -> None:
         self._storage.write(writes, commit)
         self._meter.written(writes)

@@ -190,6 +190,65 @@ def test_without_disk_thread_real_node_falls_silent(tmp_path: Path) -> None:
     assert a_real_leaders_disk_hangs(tmp_path, 1.0, "disk_thread") == "falls silent"
 
 
+def test_cluster_goes_on_while_a_follower_waits_for_its_disk(tmp_path: Path) -> None:
+    """A follower waits in its event loop; the others go on. Afterwards it catches up."""
+    with nodes(tmp_path, 3) as cluster:
+        leader = cluster.wait_leader()
+        with WireClient(leader.address) as client:
+            entity = create(client, string_schema("Item", "Name"))
+            stuck = next(node for node in cluster.running() if node is not leader)
+            flag = stall(stuck)
+            for number in range(20):
+                assert write_name(client, entity, f"number {number}", 60)
+            flag.unlink()
+            wait_for(lambda: read(stuck, entity, "Name", stale=True) == "number 19", 60, "it")
+            assert write_name(client, entity, "last", 60)
+        cluster.wait_converged()
+
+
+def term_of_leader(node: NodeProcess) -> int | None:
+    """The term in which the node leads; None if it does not lead."""
+    status = node.status()
+    return status["current_term"] if status.get("state") == "Leader" else None
+
+
+def writing_threads(
+    cluster: ProcessCluster, entity: dict[str, Any], target: NodeProcess
+) -> dict[NodeProcess, set[str]] | None:
+    """Let the node lead, and write. Returns the threads that wrote, by node; None if it did not lead all the time."""
+    leader = cluster.wait_leader()
+    if leader is not target:
+        with WireClient(leader.address) as client:
+            client.ask("TransferLeader", to=target.node_id)
+    term = term_of_leader(target)
+    files = [
+        (node, node.data_dir.with_name(f"{node.data_dir.name}.writers"))
+        for node in cluster.running()
+    ]
+    with WireClient(target.address) as client:
+        if term is None or not write_name(client, entity, "settled", 60):
+            return None
+        cluster.wait_converged()
+        for _, file in files:
+            file.write_text("")
+        written = [write_name(client, entity, f"number {number}", 60) for number in range(30)]
+    cluster.wait_converged()
+    seen = {node: set(file.read_text().split()) for node, file in files}
+    return seen if all(written) and term_of_leader(target) == term else None
+
+
+def test_only_a_node_that_follows_writes_in_its_loop(tmp_path: Path) -> None:
+    """Each node leads for a while. A write in the loop of a leader or candidate could silence it."""
+    with nodes(tmp_path, 3) as cluster:
+        with WireClient(cluster.wait_leader().address) as client:
+            entity = create(client, string_schema("Item", "Name"))
+        first = cluster.nodes[1]
+        for target in [*cluster.nodes.values(), first]:
+            seen = wait_for(partial(writing_threads, cluster, entity, target), 60, "a calm time")
+            assert seen.pop(target) == {"disk"}
+            assert all("loop" in threads for threads in seen.values())
+
+
 # -- a lost reply ----------------------------------------------------------------------------------
 
 

@@ -1,7 +1,10 @@
 """A substitute for the program `qcore`: a node whose disk can be stalled, and whose guards can be removed.
 
 While the file `<data directory>.stall` exists, no write to the node's log ends. The waiting writes are in no file, so
-`kill -9` loses them as a power loss would. `QCORE_TEST_WITHOUT` names the removed guards, separated by commas:
+`kill -9` loses them as a power loss would. If the file `<data directory>.writers` exists, each write adds a line to it
+that names its thread: `loop` or `disk`. Every disk counts as fast, so that a busy computer changes nothing.
+
+`QCORE_TEST_WITHOUT` names the removed guards, separated by commas:
 
 | guard | without it |
 |---|---|
@@ -15,6 +18,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -32,6 +36,7 @@ from qcore.replica.sessions import session_table
 from qcore.replica.sessions.client_session import Session
 from qcore.storage.group_commit import GroupCommitWriter
 from qcore.storage.sqlite.sqlite_storage import SqliteStorage
+from qcore.storage.sync_pace import SyncPace
 
 
 def put(owner: object, name: str, function: Callable[..., object]) -> None:
@@ -49,6 +54,21 @@ def stall_on(flag: Path) -> None:
         write_now(storage, writes, commit)
 
     put(SqliteStorage, "write", write)
+
+
+def record_writers(path: Path) -> None:
+    """Let each write name its thread in the file, if the file exists."""
+    write_now = SqliteStorage.write
+
+    def write(storage: SqliteStorage, writes: Sequence[Write], commit: int | None = None) -> None:
+        if path.exists():
+            with path.open("a") as file:
+                is_loop = threading.current_thread() is threading.main_thread()
+                file.write("loop\n" if is_loop else "disk\n")
+        write_now(storage, writes, commit)
+
+    put(SqliteStorage, "write", write)
+    put(SyncPace, "is_fast", lambda _pace, _now: True)
 
 
 def without_append_durable_before_ack() -> None:
@@ -75,6 +95,7 @@ def without_disk_thread() -> None:
             writer._notify(partial(writer._on_durable, writes[-1].write_id))
 
     put(GroupCommitWriter, "submit", submit)
+    put(GroupCommitWriter, "try_write", lambda *_: False)
     put(SqliteStorage, "idle", lambda _storage: None)  # its thread has no work
 
 
@@ -99,6 +120,7 @@ GUARDS = {
 
 if __name__ == "__main__":
     data_dir = sys.argv[sys.argv.index("--data-dir") + 1]
+    record_writers(Path(data_dir + ".writers"))
     stall_on(Path(data_dir + ".stall"))
     for guard in os.environ["QCORE_TEST_WITHOUT"].split(","):
         if guard:

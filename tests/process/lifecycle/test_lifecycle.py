@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import signal
 import subprocess
@@ -47,6 +48,20 @@ def node(tmp_path: Path) -> Iterator[NodeProcess]:
 def begin_alone(node: NodeProcess) -> None:
     with WireClient(node.address) as client:
         assert client.ask("Init", nodes=[]) == {"Ok": None}
+
+
+@pytest.mark.parametrize("option", ["", "--uvloop", "--no-uvloop"])
+def test_first_line_names_the_event_loop(node: NodeProcess, option: str) -> None:
+    """By default it is uvloop, where that is installed."""
+    installed = importlib.util.find_spec("uvloop") is not None
+    if option == "--uvloop" and not installed:
+        pytest.skip("uvloop is not installed")
+    node.arguments += [option] if option else []
+    node.start()
+    loop = "uvloop" if installed and option != "--no-uvloop" else "asyncio"
+    assert f" loop={loop}" in node.log_text()
+    begin_alone(node)
+    assert node.stop() == 0
 
 
 def test_a_restart_resumes_from_disk(node: NodeProcess) -> None:

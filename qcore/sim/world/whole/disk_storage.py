@@ -155,6 +155,10 @@ class DiskWriter:
         """What the disk holds of the log."""
         return self._meter.footprint
 
+    def try_write(self, writes: Sequence[Write], commit: int | None = None) -> bool:
+        """See `GroupCommitWriter.try_write`. A simulated disk is never fast enough."""
+        return False
+
     def submit(self, writes: Sequence[Write], commit: int | None = None) -> None:
         """See `GroupCommitWriter.submit`. The disk gets the writes when the current callback is over.
 
