@@ -23,7 +23,10 @@ _POLL_INTERVAL_S: Final = 0.02
 
 
 class ConcurrencyLimit:
-    """Limits the requests in progress, and is their common clock. The clock stands still while this process does."""
+    """Limits the requests in progress, and is their common clock. The clock stands still while this process does.
+
+    It belongs to the event loop in which it is first used.
+    """
 
     def __init__(self) -> None:
         self._time = RunningTime()
@@ -42,27 +45,35 @@ class ConcurrencyLimit:
 
     def begin(self) -> float:
         """Begin an operation; returns the time, seconds. Call `end` when the operation is over."""
-        self._loop = loop = asyncio.get_running_loop()
+        loop = self._loop
+        if loop is None:
+            self._loop = loop = asyncio.get_running_loop()
         now = loop.time()
         if self._operations == 0:
             self._time.begin(now)
-            self._timer = loop.call_later(_POLL_INTERVAL_S, self._poll)
+            if self._timer is None:
+                self._timer = loop.call_later(_POLL_INTERVAL_S, self._poll)
         self._operations += 1
         return self._time.at(now)
 
     def end(self) -> None:
         """End an operation."""
         self._operations -= 1
-        if self._operations == 0 and self._timer is not None and self._loop is not None:
-            self._timer.cancel()
+        if self._operations == 0 and self._loop is not None:
             # Not the running loop: there is none where the task of an operation is dropped, not finished.
             self._time.look(self._loop.time())
+            # The timer goes on until it fires, because setting one for each operation would cost more.
 
     def now(self) -> float:
         """The time, seconds, while an operation is in progress."""
-        return self._time.at(asyncio.get_running_loop().time())
+        loop = self._loop
+        assert loop is not None, "an operation has begun"
+        return self._time.at(loop.time())
 
     def _poll(self) -> None:
+        self._timer = None
+        if self._operations == 0:
+            return
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(_POLL_INTERVAL_S, self._poll)
         now = self._time.look(loop.time())

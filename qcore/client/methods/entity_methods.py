@@ -24,8 +24,8 @@ from qcore.client.methods.field_requests import (
     FieldRequest,
     PushCondition,
     ReadField,
-    WriteField,
     encode_requests,
+    encode_write,
 )
 from qcore.client.methods.item_pages import all_items, page_options
 from qcore.client.methods.method_base import ClientMethods, nothing
@@ -148,8 +148,11 @@ class EntityMethods(ClientMethods):
             adjust_behavior: `Add` and `Subtract` change the value instead of replacing it.
             options: see `WriteOptions`.
         """
-        request = WriteField(entity, field_type, value, push_condition, adjust_behavior)
-        return (await self.update([request], **options))[0]
+        write = encode_write(entity, field_type, value, push_condition, adjust_behavior)
+        try:
+            return await self._write("StorePerform", {"requests": [write]}, _field, options)
+        except KindMismatch as error:
+            raise advise(error) from None
 
     async def update(
         self, requests: Sequence[FieldRequest], **options: Unpack[WriteOptions]
@@ -321,6 +324,11 @@ def _entity(result: Json) -> Entity:
 
 def _field_names(result: Json) -> list[str]:
     return list(result["fields"])
+
+
+def _field(result: Json) -> Field:
+    ((body,),) = [item.values() for item in result]
+    return decode_field(body)
 
 
 def _fields(result: Json) -> list[Field]:

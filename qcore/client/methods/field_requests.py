@@ -78,18 +78,39 @@ class WriteField:
 
     def encode(self) -> dict[str, JsonValue]:
         """The wire form."""
-        time = None if self.write_time is None else encode_value(self.write_time)
-        return {
-            "Write": {
-                "entity_id": _target(self.entity),
-                "field_type": self.field_type,
-                "value": cast("JsonValue", _value(self.value)),
-                "push_condition": self.push_condition,
-                "adjust_behavior": self.adjust_behavior,
-                "write_time": None if time is None else time["Timestamp"],
-                "writer_id": cast("JsonValue", encode_optional_id(self.writer_id)),
-            }
+        return encode_write(
+            self.entity,
+            self.field_type,
+            self.value,
+            self.push_condition,
+            self.adjust_behavior,
+            self.write_time,
+            self.writer_id,
+        )
+
+
+def encode_write(
+    entity: EntityLike | Created,
+    field_type: str,
+    value: WritableValue | Created | Sequence[EntityLike | Created],
+    push_condition: PushCondition,
+    adjust_behavior: AdjustBehavior,
+    write_time: Timestamp | None = None,
+    writer_id: EntityLike | None = None,
+) -> dict[str, JsonValue]:
+    """The wire form of a `WriteField` with these attributes."""
+    time = None if write_time is None else encode_value(write_time)
+    return {
+        "Write": {
+            "entity_id": _target(entity),
+            "field_type": field_type,
+            "value": cast("JsonValue", _value(value)),
+            "push_condition": push_condition,
+            "adjust_behavior": adjust_behavior,
+            "write_time": None if time is None else time["Timestamp"],
+            "writer_id": cast("JsonValue", encode_optional_id(writer_id)),
         }
+    }
 
 
 @dataclass(frozen=True, slots=True)

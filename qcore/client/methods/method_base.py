@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
 from qcore.client.attempts import try_perform, try_session_request, try_store
@@ -84,10 +84,8 @@ class ClientMethods:
         if session is not None:
             fields["session"] = dict(session)
 
-        async def ask(endpoint: Address, left_s: float) -> Json:
-            return await try_perform(
-                self._sender.send, endpoint, fields, left_s, repeatable=repeatable
-            )
+        def ask(endpoint: Address, left_s: float) -> Awaitable[Json]:
+            return try_perform(self._sender.send, endpoint, fields, left_s, repeatable=repeatable)
 
         return await self._sender.send_with_retries(
             ask,
@@ -119,8 +117,8 @@ class ClientMethods:
             QcoreError: every attempt was rejected until the timeout.
         """
 
-        async def ask(endpoint: Address, left_s: float) -> Json:
-            return await try_session_request(self._sender.send, endpoint, name, fields, left_s)
+        def ask(endpoint: Address, left_s: float) -> Awaitable[Json]:
+            return try_session_request(self._sender.send, endpoint, name, fields, left_s)
 
         return await self._sender.send_with_retries(ask, timeout_s=timeout_s)
 
@@ -141,8 +139,8 @@ class ClientMethods:
         if consistency is not None:
             sent["consistency"] = encode_consistency(consistency)
 
-        async def ask(endpoint: Address, left_s: float) -> Json:
-            return await self._ask(name, endpoint, sent, left_s, repeatable=True)
+        def ask(endpoint: Address, left_s: float) -> Awaitable[Json]:
+            return self._ask(name, endpoint, sent, left_s, repeatable=True)
 
         result = await self._sender.send_with_retries(
             ask,
@@ -169,8 +167,8 @@ class ClientMethods:
             result = await self._send_write(name, fields, None, timeout_s)
         else:
 
-            async def send(use: Mapping[str, int], left_s: float, began: float) -> Json:
-                return await self._send_write(name, fields, use, left_s, began)
+            def send(use: Mapping[str, int], left_s: float, began: float) -> Awaitable[Json]:
+                return self._send_write(name, fields, use, left_s, began)
 
             self._sender.event_loop.enter()
             result = await self._pool.run(send, timeout_s)
@@ -216,7 +214,7 @@ class ClientMethods:
                 "read before you write again"
             ) from None
 
-    async def _ask(
+    def _ask(
         self,
         name: str,
         endpoint: Address,
@@ -224,16 +222,15 @@ class ClientMethods:
         left_s: float,
         *,
         repeatable: bool,
-    ) -> Json:
+    ) -> Awaitable[Json]:
         """Send a message once; returns its result.
 
         A `Perform` holds one request in `request`; its result is in an object with the name of the request.
         """
         send = self._sender.send
         if name != "Perform":
-            return await try_store(send, endpoint, name, fields, left_s, repeatable=repeatable)
-        response = await try_perform(send, endpoint, fields, left_s, repeatable=repeatable)
-        return performed(response)
+            return try_store(send, endpoint, name, fields, left_s, repeatable=repeatable)
+        return _performed(try_perform(send, endpoint, fields, left_s, repeatable=repeatable))
 
     def _timeout(self, timeout_s: float | None) -> float:
         return self._timeout_s if timeout_s is None else check_timeout(timeout_s)
@@ -244,6 +241,10 @@ def is_read(request: Mapping[str, Json]) -> bool:
     if "UpdateEntity" in request:
         return all("Read" in item for item in request["UpdateEntity"]["request"])
     return "GetSchema" in request or "GetCompleteSchema" in request or "Read" in request
+
+
+async def _performed(response: Awaitable[Json]) -> Json:
+    return performed(await response)
 
 
 def performed(response: Json) -> Json:

@@ -55,7 +55,7 @@ from qcore.runtime.interface import Runtime
 from qcore.security.keys.node_key import checked_public_key
 from qcore.transport.codec.codec import encode_response
 from qcore.transport.perform_options import Consistency, SessionUse
-from qcore.transport.server.server import MessageHandler, ServerConnection, user_of
+from qcore.transport.server.server import MessageHandler, ServerConnection
 from qcore.transport.wire import (
     GetMetrics,
     GetMetricsResponse,
@@ -135,10 +135,8 @@ class RequestHandler:
         )
         self._application = application
         self.perform_type = application.perform_type
-        self._inbox = inbox
-        self._trace = trace
-        self._metrics_object = metrics_object
-        self._metrics = metrics
+        self._inbox, self._trace = inbox, trace
+        self._metrics_object, self._metrics = metrics_object, metrics
         self._timeout_ms = config.request_timeout_ms
         self._max_command_bytes = config.replica.max_command_bytes
         longest_us, now = config.raft.election_timeout_max_ms * 1000, now_us()
@@ -270,14 +268,11 @@ class RequestHandler:
             flow.take(0)
         self._callbacks[request_id] = (flow, done)
         if isinstance(made, ClientRequest):
-            self._add(made, "")
+            if self._trace is not None:
+                self._trace.request_began(made, "")
+            self._inbox.add_request(made)
         else:
             self._inbox.add_event(made)
-
-    def _add(self, request: ClientRequest, message_id: str) -> None:
-        if self._trace is not None:
-            self._trace.request_began(request, message_id)
-        self._inbox.add_request(request)
 
     def _perform(self, connection: ServerConnection, message: PerformEnvelope) -> None:
         if message.request is None or getattr(message, "requests", None) is not None:
@@ -329,9 +324,12 @@ class RequestHandler:
         request_id = next(self._request_ids)
         self._flow.take(size)
         self._client_requests[request_id] = (connection, message_id, form, request.kind, size, now)
-        payload, stale_ms, user = request.payload, request.max_staleness_ms, user_of(connection)
-        event = ClientRequest(request_id, request.kind, payload, self._timeout_ms, stale_ms, user)
-        self._add(event, message_id)
+        user = "" if connection.principal is None else connection.principal.user
+        kind, payload, stale_ms = request.kind, request.payload, request.max_staleness_ms
+        event = ClientRequest(request_id, kind, payload, self._timeout_ms, stale_ms, user)
+        if self._trace is not None:
+            self._trace.request_began(event, message_id)
+        self._inbox.add_request(event)
 
     def _too_large(self, payload: str) -> TooLarge | None:
         limit, size = self._max_command_bytes, utf8_length(payload)

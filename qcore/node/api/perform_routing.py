@@ -28,7 +28,7 @@ METRIC_KINDS: Final[dict[RequestKind, str]] = {
 }
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)  # not frozen, which takes three times as long to make
 class ReplicaRequest:
     """A request for the replica: see `qcore.replica.events.ClientRequest`."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from json.encoder import encode_basestring_ascii
 from typing import Final, Protocol
 
 from qcore.errors import PermissionDenied, QcoreError, Unauthenticated, to_wire
@@ -88,7 +89,8 @@ class StoreForm:
         if self._bare and self.is_failure(result):
             failed = json.loads(result)
             return self._failure(message_id, failed["response"]["Err"], failed["detail"])
-        return f'{{"{self._name}":{{"id":{json.dumps(message_id)},{result[1:]}}}'.encode()
+        number = encode_basestring_ascii(message_id)
+        return f'{{"{self._name}":{{"id":{number},{result[1:]}}}'.encode()
 
     def failure(self, message_id: str, error: QcoreError) -> bytes:
         """See `ResponseForm`."""

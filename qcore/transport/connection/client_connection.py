@@ -36,7 +36,6 @@ from qcore.errors import (
 from qcore.runtime.interface import Runtime
 from qcore.runtime.real import REAL
 from qcore.transport.address import Address
-from qcore.transport.connection.connection import FLUSH_BYTES
 from qcore.transport.connection.framing import check_size
 from qcore.transport.connection.liveness import Liveness, MonitoredConnection
 from qcore.transport.connection.outgoing import (
@@ -47,6 +46,7 @@ from qcore.transport.connection.outgoing import (
     open_connection,
 )
 from qcore.transport.connection.running_time import RunningTime
+from qcore.transport.connection.sending_end import FLUSH_BYTES
 from qcore.transport.limits import TransportLimits
 from qcore.transport.trace_context import with_traceparent
 

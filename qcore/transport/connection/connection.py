@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import cast
+from collections.abc import Sequence
+from typing import Protocol, cast
 
 from websockets.frames import Frame, Opcode
-from websockets.protocol import OPEN, SEND_EOF, Event
+from websockets.protocol import OPEN, SERVER, Event
 from websockets.protocol import Protocol as WebSocketProtocol
 
 from qcore.errors import TransportError
 from qcore.transport.address import Address
 from qcore.transport.connection.framing import (
     allocated,
-    batch_envelopes,
-    check_size,
     clip_reason,
     memory_of,
 )
-from qcore.transport.connection.held_sends import HeldSends
+from qcore.transport.connection.reason_of_end import reason_of_end
+from qcore.transport.connection.sending_end import SendingEnd
+from qcore.transport.connection.text_frames import take_texts
 from qcore.transport.limits import TransportLimits
 
 logger = logging.getLogger("qcore.transport")
@@ -33,123 +34,52 @@ logger = logging.getLogger("qcore.transport")
 library_logger = logging.getLogger("qcore.transport.websockets")
 library_logger.setLevel(logging.CRITICAL)
 
-#: A larger queue does not wait for the end of the turn, bytes.
-FLUSH_BYTES = 256 * 1024
-
 #: The memory of a queued envelope besides its text, at most, bytes.
 _ENVELOPE_BYTES = 64
 
-#: A message sent this soon after the previous one waits for the end of the turn, together with those that follow.
-SAME_BURST_S = 50e-6
+
+#: The most bytes of one read, for which asyncio allocates a buffer each time. Its own choice, 256 KiB, makes the system
+#: map and unmap memory for each read, which takes five times as long as the rest of it. The C library does so from
+#: 128 KiB on. This is enough for an array frame of `BATCH_BYTES`.
+READ_BYTES = 96 * 1024
 
 
-class Connection(asyncio.Protocol):
+class _ReadsInParts(Protocol):
+    max_size: int
+
+
+class Connection(SendingEnd):
     """Base class of both ends of a connection. A subclass does the opening handshake and handles frames.
 
     Subclasses implement `_handshake_received`, `_frame_received` and `_closed`, and call `_opened`.
 
     Attributes:
-        remote: `host:port` of the other end, once connected.
         local: `host:port` of this end, once connected.
-        batches: whether the other end understands array frames. If so, the envelopes of one turn of the event loop
-            share a frame.
-        unanswered: the number of a client's requests without a response; a server counts them.
     """
 
     def __init__(self, ws: WebSocketProtocol, limits: TransportLimits) -> None:
-        self.remote = "?"
-        self.batches = False
-        self.unanswered = 0
-        self._ws = ws
-        self._limits = limits
-        self._held = HeldSends()  # a node's connections share the node's
-        self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport | None = None
-        self._open = False
+        super().__init__(ws, limits)
+        self._is_server = ws.side is SERVER
         self._error: TransportError | None = None
         self._closed_here = False
-        self._queue: list[bytes] = []
-        self._queue_bytes = 0
-        self._flush_expected = False
-        self._last_flush = -1.0
-        self._write_paused = self._read_paused = False
-        self._takes_turns = self._waits = False
-        self._reading = True
         self._unsent_bytes = 0
-        self._stalled_since = 0.0
-        self._last_received = 0.0
+        self._read_paused = self._waits = self._takes_turns = False
+        self._reading = True
         self._pinged_at = -1.0
+        self._stalled_since = self._last_received = 0.0
         self._backlog: list[Event] = []
-        self._backlog_bytes = 0
-        self._reported_bytes = 0
+        self._backlog_bytes = self._reported_bytes = 0
         self._fragments: bytearray | None = None
         self._fragments_are_text = True
         self._timer: asyncio.TimerHandle | None = None
         self._close_timer: asyncio.TimerHandle | None = None
-        self._eof_due = False
 
     # --- for the owner ----------------------------------------------------------------------------
-
-    @property
-    def is_open(self) -> bool:
-        """Whether messages can be sent and received."""
-        return self._open
 
     @property
     def last_received(self) -> float:
         """When the last bytes arrived or, if none did, when the connection was opened; by the event loop's clock."""
         return self._last_received
-
-    def send_encoded(self, envelope: bytes) -> None:
-        """Send an envelope (JSON), now or together with others at the end of this turn of the event loop.
-
-        Does nothing on a closed connection.
-
-        Raises:
-            qcore.errors.LocalProtocolError: the envelope is larger than a frame may be.
-        """
-        if self.unanswered:  # a server sends only responses to a client
-            self.unanswered -= 1
-        check_size(envelope, self._limits.max_frame_bytes)
-        if not self._open:
-            return
-        self._queue.append(envelope)
-        self._queue_bytes += len(envelope)
-        if self._queue_bytes > FLUSH_BYTES:
-            self._flush()
-            if self.unsent_bytes() > self._limits.max_queue_bytes:
-                self.abort(
-                    f"{self.remote} does not read: more than {self._limits.max_queue_bytes} bytes "
-                    "wait for it"
-                )
-            else:
-                self.report_held_bytes()
-        elif self._write_paused:
-            self.report_held_bytes()
-        elif not self._flush_expected and self._held.active:
-            self._flush_expected = True
-            self._held.waiting.append(self._flush)
-        elif not self._flush_expected:
-            now = self._loop.time()
-            if now - self._last_flush > SAME_BURST_S:
-                # The first message of a possible burst does not wait for the rest. So a single message is sent
-                # immediately, and a burst costs one more frame.
-                self._last_flush = now
-                self._flush()
-            else:
-                self._flush_expected = True
-                self._loop.call_soon(self._flush)
-
-    @property
-    def limits(self) -> TransportLimits:
-        """The limits given to the constructor."""
-        return self._limits
-
-    def unsent_bytes(self) -> int:
-        """The bytes that the owner has sent and the operating system has not accepted yet."""
-        if self._transport is None:
-            return 0
-        return self._queue_bytes + self._transport.get_write_buffer_size()
 
     def held_bytes(self) -> int:
         """The allocated memory of bytes sent but not accepted by the system, and of data received but not handled."""
@@ -169,7 +99,7 @@ class Connection(asyncio.Protocol):
         if not self._can_send():
             return
         self._closed_here = True
-        self._write_frames()
+        self._write_queue()
         self._ws.send_close(code, clip_reason(reason))
         self._after_protocol_step()
 
@@ -203,12 +133,12 @@ class Connection(asyncio.Protocol):
         self._last_received = self._loop.time()
         self._arm_timer()
 
-    def report_held_bytes(self) -> None:
-        """Called when `held_bytes` may have changed."""
-
-    def _must_wait(self, frame: Frame) -> bool:
+    def _must_wait(self, size: int, fin: bool) -> bool:
         """Whether this frame and all later ones must wait. Called if `_takes_turns`; the subclass resumes delivery."""
         return False
+
+    def _receive_in_turn(self, data: bytes) -> None:
+        """As `_receive`, with regard to other connections. Called if `_takes_turns`."""
 
     def _pauses_reading(self) -> bool:
         """Whether to stop handling frames while the other end does not read."""
@@ -219,6 +149,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # A cast, not an assertion: uvloop's transports do not inherit from asyncio's.
         self._transport = cast(asyncio.Transport, transport)
+        if hasattr(transport, "max_size"):  # neither uvloop's nor those of TLS
+            cast(_ReadsInParts, transport).max_size = READ_BYTES
         address = transport.get_extra_info("peername")
         if isinstance(address, tuple) and len(address) >= 2:
             self.remote = str(Address(str(address[0]), int(address[1])))
@@ -226,7 +158,10 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._last_received = self._loop.time()
         if self._open:
-            self._receive(data)
+            if self._takes_turns or self._waits:
+                self._receive_in_turn(data)
+            else:
+                self._receive(data)
         elif self._ws.state >= OPEN or self._error is not None:
             # Closing: the library waits for the close frame or the end of the stream, and ignores other frames.
             if self._error is None:
@@ -277,19 +212,27 @@ class Connection(asyncio.Protocol):
             if timer is not None:
                 timer.cancel()
         # The library's objects form a reference cycle and are freed late, so release the buffer now.
-        self._ws.reader.discard()
-        self._closed(self._reason_of_end(exc))
+        ws = self._ws
+        ws.reader.discard()
+        reason = self._error or reason_of_end(self.remote, ws, exc, closed_here=self._closed_here)
+        self._closed(reason)
         # The traceback refers to the protocol. Break this cycle, so both are freed now.
-        self._ws.parser_exc = None
+        ws.parser_exc = None
 
     # --- receiving --------------------------------------------------------------------------------
 
     def _receive(self, data: bytes) -> None:
         """Handle bytes that arrived on the open connection."""
         ws = self._ws
-        ws.receive_data(data)
-        self._deliver_frames()
-        if ws.reader.buffer or self._reported_bytes or self._backlog or self._fragments is not None:
+        if self._backlog or self._fragments is not None or ws.reader.buffer:
+            ws.receive_data(data)
+            self._deliver_frames()
+        else:
+            texts, used = take_texts(data, self._is_server, ws.max_message_size)
+            if used < len(data):
+                ws.receive_data(data[used:])
+            self._deliver_frames(texts)
+        if self._reported_bytes or self._backlog or ws.reader.buffer or self._fragments is not None:
             self.report_held_bytes()
 
     def _pause_or_resume_reading(self) -> None:
@@ -304,38 +247,51 @@ class Connection(asyncio.Protocol):
         else:
             self._transport.pause_reading()
 
-    def _deliver_frames(self) -> None:
-        """Deliver the frames that the protocol has parsed.
+    def _deliver_frames(self, texts: Sequence[bytes] = ()) -> None:
+        """Deliver texts, then the frames that the protocol has parsed.
 
         Then write the protocol's answers (pong, close) and all messages sent meanwhile, together.
         """
         self._flush_expected = True
-        events = self._ws.events_received()
-        if self._backlog:
-            events, self._backlog = self._backlog + events, []
-            self._backlog_bytes = 0
-        for number, event in enumerate(events):
+        for number, text in enumerate(texts):
             if not self._open:
                 break
-            if isinstance(event, Frame):
-                if (
-                    self._read_paused
-                    or self._waits
-                    or (self._takes_turns and self._must_wait(event))
-                ):
-                    self._backlog = events[number:]
-                    self._backlog_bytes = sum(map(memory_of, self._backlog))
-                    break
-                self._deliver(event)
+            if (
+                self._read_paused
+                or self._waits
+                or (self._takes_turns and self._must_wait(len(text), True))
+            ):
+                self._backlog = [Frame(Opcode.TEXT, each) for each in texts[number:]]
+                break
+            self._frame_received(text, True)
+        if self._ws.events or self._backlog:
+            self._deliver_events()
         self._flush_expected = False
         if self._ws.state is not OPEN:
             self._after_protocol_step()
-            return
-        if self._queue and self._open and not self._write_paused:
-            self._write_frames()
-        output = self._ws.data_to_send()
-        if output:
-            self._write(output)
+        elif self._queue and self._open and not self._write_paused:
+            self._write_queue()
+        elif self._ws.writes:
+            self._write(self._ws.data_to_send())
+
+    def _deliver_events(self) -> None:
+        events = self._backlog + self._ws.events_received()
+        self._backlog = []
+        self._backlog_bytes = 0
+        for number, event in enumerate(events):
+            if not self._open:
+                break
+            if not isinstance(event, Frame):
+                continue
+            if (
+                self._read_paused
+                or self._waits
+                or (self._takes_turns and self._must_wait(len(event.data), event.fin))
+            ):
+                self._backlog = events[number:]
+                self._backlog_bytes = sum(map(memory_of, self._backlog))
+                break
+            self._deliver(event)
 
     def _deliver(self, frame: Frame) -> None:
         opcode = frame.opcode
@@ -355,65 +311,6 @@ class Connection(asyncio.Protocol):
             if frame.fin:
                 whole, self._fragments = self._fragments, None
                 self._frame_received(whole, self._fragments_are_text)
-
-    # --- sending ----------------------------------------------------------------------------------
-
-    def _flush(self) -> None:
-        self._flush_expected = False
-        if self._queue and not self._write_paused and self._can_send():
-            self._write_frames()
-            self._write(self._ws.data_to_send())
-
-    def _can_send(self) -> bool:
-        """Whether the protocol accepts another frame.
-
-        Sometimes it does not, although the connection is still open for its owner: while frames are delivered that
-        arrived together with the other end's close frame.
-        """
-        return self._open and self._ws.state is OPEN and self._transport is not None
-
-    def _write_frames(self) -> None:
-        """Turn the queued envelopes into frames."""
-        queue, self._queue = self._queue, []
-        self._queue_bytes = 0
-        if not self.batches or len(queue) == 1:
-            for envelope in queue:
-                self._ws.send_text(envelope)
-            return
-        for text in batch_envelopes(queue):
-            self._ws.send_text(text)
-
-    def _write(self, chunks: list[bytes]) -> None:
-        """Write the protocol's output to the transport; `SEND_EOF` half-closes."""
-        transport = self._transport
-        if transport is None or transport.is_closing() or not chunks:
-            return
-        if len(chunks) == 1 and chunks[0] != SEND_EOF:
-            transport.write(chunks[0])
-            return
-        data = b"".join(chunks)
-        if data:
-            transport.write(data)
-        if chunks[-1] == SEND_EOF and not transport.can_write_eof():
-            transport.close()  # TLS has no half-closed connections; it writes the rest first
-        elif chunks[-1] == SEND_EOF:
-            if not transport.get_write_buffer_size():
-                self._half_close()
-            else:
-                # Do not call `write_eof` yet: its error would be an exception in the event loop that no caller sees.
-                self._eof_due = True
-                # `resume_writing` is then called once everything is written.
-                transport.set_write_buffer_limits(high=0)
-
-    def _half_close(self) -> None:
-        """End the sending direction. The system must have accepted everything that was written."""
-        self._eof_due = False
-        if self._transport is None or self._transport.is_closing():
-            return
-        try:
-            self._transport.write_eof()
-        except OSError:  # the other end is gone: it answered the last bytes with a reset
-            self._transport.abort()
 
     def _discard_queue(self) -> None:
         self._queue.clear()
@@ -445,19 +342,6 @@ class Connection(asyncio.Protocol):
     def _end_overdue(self) -> None:
         if self._transport is not None:
             self._transport.abort()
-
-    def _reason_of_end(self, exc: Exception | None) -> TransportError | None:
-        if self._error is not None:
-            return self._error
-        if self._ws.parser_exc is not None and not isinstance(self._ws.parser_exc, EOFError):
-            return TransportError(f"{self.remote} broke the protocol: {self._ws.parser_exc}")
-        received = self._ws.close_rcvd
-        if received is not None and received.code not in (1000, 1001, 1005):
-            text = f"{int(received.code)} {received.reason}".rstrip()
-            return TransportError(f"closed by {self.remote}: {text}")
-        if received is not None or self._closed_here:
-            return None
-        return TransportError(f"connection to {self.remote} lost: {exc or 'end of stream'}")
 
     @property
     def close_received(self) -> tuple[int, str] | None:

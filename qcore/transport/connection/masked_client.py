@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import logging
-import struct
 from collections.abc import Callable
 from typing import Final
 
@@ -15,10 +14,7 @@ from websockets.client import ClientProtocol
 from websockets.frames import Frame
 from websockets.uri import WebSocketURI
 
-try:
-    from websockets.speedups import apply_mask
-except ImportError:  # the library was installed without a compiler
-    from websockets.utils import apply_mask
+from qcore.transport.connection.text_frames import apply_mask, frame_head
 
 _KEY_BYTES: Final = 16
 _MASK_BYTES: Final = 4
@@ -26,12 +22,6 @@ _MASK_BYTES: Final = 4
 #: The bits of the first two bytes of a frame (RFC 6455, section 5.2).
 _FIN: Final = 0x80
 _MASKED: Final = 0x80
-#: In place of a length: two or eight bytes with the length follow.
-_LENGTH_16, _LENGTH_64 = 126, 127
-
-_SHORT: Final = struct.Struct("!BB")
-_MEDIUM: Final = struct.Struct("!BBH")
-_LONG: Final = struct.Struct("!BBQ")
 
 
 def masked_frame(frame: Frame, mask: bytes) -> bytes:
@@ -41,16 +31,10 @@ def masked_frame(frame: Frame, mask: bytes) -> bytes:
         websockets.exceptions.ProtocolError: the frame is not allowed.
     """
     frame.check()
-    data = frame.data
     first = _FIN | frame.opcode if frame.fin else int(frame.opcode)
-    length = len(data)
-    if length < _LENGTH_16:
-        head = _SHORT.pack(first, _MASKED | length)
-    elif length < 1 << 16:
-        head = _MEDIUM.pack(first, _MASKED | _LENGTH_16, length)
-    else:
-        head = _LONG.pack(first, _MASKED | _LENGTH_64, length)
-    return b"".join((head, mask, apply_mask(data, mask)))
+    return b"".join(
+        (frame_head(first, _MASKED, len(frame.data)), mask, apply_mask(frame.data, mask))
+    )
 
 
 class MaskedClient(ClientProtocol):
@@ -77,4 +61,8 @@ class MaskedClient(ClientProtocol):
 
     def send_frame(self, frame: Frame) -> None:
         """Queue a frame. The library calls this for every frame that it sends."""
-        self.writes.append(masked_frame(frame, self._random_bytes(_MASK_BYTES)))
+        self.writes.append(masked_frame(frame, self.new_mask()))
+
+    def new_mask(self) -> bytes:
+        """The mask of the next frame."""
+        return self._random_bytes(_MASK_BYTES)

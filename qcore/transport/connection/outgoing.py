@@ -17,6 +17,7 @@ from qcore.security.tls import explain_tls_failure
 from qcore.transport.address import Address
 from qcore.transport.connection.connection import Connection, library_logger
 from qcore.transport.connection.masked_client import MaskedClient
+from qcore.transport.connection.text_frames import masked_text_frame
 from qcore.transport.limits import TransportLimits
 
 #: The HTTP header that announces a connection's role.
@@ -52,6 +53,7 @@ class OutgoingConnection(Connection):
             uri, runtime.random_bytes, limits.max_frame_bytes, library_logger
         )
         super().__init__(self._client, limits)
+        self._frame_of = self._masked
         self.remote, self.local = str(address), "?"
         self.batches = True
         self.opened: asyncio.Future[None] = self._loop.create_future()
@@ -71,6 +73,9 @@ class OutgoingConnection(Connection):
         if transport is None:
             return 0
         return self.unsent_bytes() + self._runtime.unacknowledged_bytes(transport)
+
+    def _masked(self, text: bytes) -> bytes:
+        return masked_text_frame(text, self._client.new_mask())
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         address = self.remote  # a host name is clearer than its IP address

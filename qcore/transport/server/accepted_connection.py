@@ -8,7 +8,6 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
-from websockets.frames import Frame
 from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 
@@ -266,10 +265,7 @@ class AcceptedConnection(Connection):
 
     # --- turns: for clients, not for peers --------------------------------------------------------
 
-    def _receive(self, data: bytes) -> None:
-        if self.peer is not None and not self._waits:
-            super()._receive(data)
-            return
+    def _receive_in_turn(self, data: bytes) -> None:
         turns = self._server.turns
         if self._waits or not turns.begin(self._last_received):
             self._unread += data
@@ -278,7 +274,7 @@ class AcceptedConnection(Connection):
             return
         self._first = True
         if len(data) <= _PARSED_PER_STEP_BYTES:
-            super()._receive(data)
+            self._receive(data)
         else:
             self._unread += data
             self._parse_unread()
@@ -309,12 +305,12 @@ class AcceptedConnection(Connection):
             part = bytes(self._unread[:size])
             del self._unread[:size]
             buffered = len(self._ws.reader.buffer)
-            super()._receive(part)
+            self._receive(part)
             ended = len(self._ws.reader.buffer) < buffered + len(part)
             size = _PARSED_PER_STEP_BYTES if ended else _PARSED_AFTER_PART_BYTES
 
-    def _must_wait(self, frame: Frame) -> bool:
-        if len(frame.data) + len(self._fragments or b"") > HEAVY_BYTES and frame.fin:
+    def _must_wait(self, size: int, fin: bool) -> bool:
+        if size + len(self._fragments or b"") > HEAVY_BYTES and fin:
             if not self._may_handle_heavy:
                 self._wait_for_turn(heavy=True)
                 return True

@@ -23,10 +23,10 @@ def few_calls(
 
 
 def test_a_write_takes_few_calls_between_socket_and_replica() -> None:
-    calls = few_calls(count_write, 59)
-    assert road_length(calls) < 59, calls
+    calls = few_calls(count_write, 51)
+    assert road_length(calls) < 51, calls
 
 
 def test_an_append_takes_few_calls_between_socket_and_replica() -> None:
-    calls = few_calls(count_append, 40)
-    assert road_length(calls) < 40, calls
+    calls = few_calls(count_append, 41)
+    assert road_length(calls) < 41, calls
