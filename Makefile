@@ -8,14 +8,14 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-a
   --custom-compile-command "make lock" $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs notebooks test test-long soak coverage check fix bench lock clean run-deps dev-deps deploy-deps
+.PHONY: help demo docs notebooks test test-long soak coverage check fix bench bench-check bench-peers lock clean run-deps dev-deps deploy-deps
 
 # The tests that measure the coverage: those that need core, replica and storage, without the slow ones.
 COVERAGE_TESTS := tests/core tests/fixtures tests/foundation tests/replica tests/storage tests/recovery tests/pitfalls tests/node/peers tests/sim/faults
 COVERED := qcore/core/*,qcore/replica/*,qcore/storage/*
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "qcore needs Python 3.11 or newer, and %s is %d.%d: set PYTHON=python3.11 (or newer)" % (sys.executable, v[0], v[1]))'
@@ -83,8 +83,23 @@ docs: $(VENV)/.dev-deps ## the documentation site, to read without a server
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs --quiet build --strict
 	@echo "$(CURDIR)/out/docs/index.html"
 
-bench: $(VENV)/.run-deps ## the figures of benchmarks/README.md
-	@$(BIN)/python -m benchmarks
+bench: $(VENV)/.run-deps ## the main figures, beside the peers that are installed; KEEP=1 adds them to the history
+	@$(BIN)/python -m benchmarks core sim cluster peers $(if $(KEEP),--keep)
+
+bench-check: $(VENV)/.run-deps ## fail if this checkout is over 15 % slower than the version before, or than REF=...
+	@$(BIN)/python -m benchmarks.record.check $(REF) $(if $(BUILD),--build "$(BUILD)")
+
+# PySyncObj runs on the Python of qcore; the simulators need a newer one. Nothing here is needed to run qcore.
+PEERS := out/bench-peers
+PEER_PYTHON ?= $(firstword $(foreach version,3.14 3.13,$(shell command -v python$(version))))
+bench-peers: ## install what `make bench` compares qcore with, into out/bench-peers
+	@$(PYTHON) -m venv $(PEERS)
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check "pysyncobj==0.3.17"
+	@if [ -n "$(PEER_PYTHON)" ]; then $(PEER_PYTHON) -m venv $(PEERS)/simulators && \
+	  $(PEERS)/simulators/bin/python -m pip install --quiet --disable-pip-version-check "simloop==0.2.2" "simloom==0.5.0" pytest; \
+	  else echo "simloop and simloom need Python 3.13: set PEER_PYTHON=..."; fi
+	@command -v etcd > /dev/null || echo "etcd is not installed: apt-get install etcd-server"
+	@command -v go > /dev/null || echo "Go is not installed: apt-get install golang-go golang-etcd-server-dev"
 
 lock: $(VENV)/.dev-deps ## pin what pyproject.toml lists; UPGRADE=--upgrade takes the newest versions
 	@$(COMPILE) --group build --output-file requirements/build.txt

@@ -1,9 +1,11 @@
-"""Runs the benchmarks whose figures are in benchmarks/README.md: `make bench` runs all, `--quick` gives rough figures.
+"""Runs the benchmarks whose figures are in benchmarks/README.md.
 
-    python -m benchmarks [--quick] [NAME ...]
+    python -m benchmarks [--quick] [--keep] [NAME ...]      all, or those named
+    make bench                                              core, sim, cluster and peers
 
 Each benchmark runs in a separate process, so that none inherits the heap and caches of another. etcd is measured in the
-same run if it is installed.
+same run if it is installed, and so are other peers. The main figures end as a table and a picture in out/bench, and
+with `--keep` in the history.
 """
 
 from __future__ import annotations
@@ -15,7 +17,10 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
+
+from benchmarks.record.results import RESULTS, report
+from benchmarks.support.python_build import CHECKOUT, python_build
+from benchmarks.support.results import VARIABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +93,13 @@ BENCHMARKS = {
     "storage": Benchmark("the SQLite log against a raw synced append", quick=("--scale", "0.2")),
     "cluster": Benchmark(
         "durable writes, three processes on loopback",
-        normal=("--seconds", "5"),
-        quick=("--seconds", "1"),
+        normal=("--grpc",),
+        quick=("--seconds", "0.5", "--rounds", "1"),
+    ),
+    "peers": Benchmark(
+        "other programs that do the same, where they are installed",
+        quick=("--seconds", "0.5", "--rounds", "1"),
+        module="benchmarks.peers",
     ),
     "features": Benchmark(
         "what each feature costs",
@@ -111,6 +121,11 @@ BENCHMARKS = {
         "what each operation costs with 1,000 to 1,000,000 entities or registers",
         quick=("--sizes", "1000", "10000"),
     ),
+    "curves": Benchmark(
+        "how the figures change as the log, connections, nodes and values grow",
+        quick=("--quick", "--seconds", "0.5"),
+        module="benchmarks.growth",
+    ),
     "snapshot_stall": Benchmark(
         "stalls and latency while snapshots of a large store are taken and installed",
         quick=("--entities", "10000", "--seconds", "8"),
@@ -129,7 +144,8 @@ def run(name: str, benchmark: Benchmark, *, quick: bool) -> bool:
     arguments = benchmark.quick if quick else benchmark.normal
     began = time.perf_counter()
     command = [sys.executable, "-m", benchmark.module or f"benchmarks.bench_{name}", *arguments]
-    done = subprocess.run(command, cwd=Path(__file__).parent.parent, check=False)
+    environment = {**os.environ, VARIABLE: str(RESULTS)}
+    done = subprocess.run(command, cwd=CHECKOUT, env=environment, check=False)
     print(f"   ({time.perf_counter() - began:.0f} s)", flush=True)
     if done.returncode != 0:
         print(f"   {name} FAILED with exit code {done.returncode}", flush=True)
@@ -142,19 +158,24 @@ def main() -> None:
         prog="python -m benchmarks", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
-    parser.add_argument("--quick", action="store_true", help="rough figures, about three minutes")
+    parser.add_argument("--quick", action="store_true", help="rough figures")
+    parser.add_argument(
+        "--keep", action="store_true", help="add the figures to benchmarks/record/history.jsonl"
+    )
     arguments = parser.parse_args()
     unknown = [name for name in arguments.names if name not in BENCHMARKS]
     if unknown:
         parser.error(f"no benchmark {unknown[0]!r}; there are {', '.join(BENCHMARKS)}")
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     print(
-        f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores, "
+        f"{python_build()}, {platform.machine()}, {os.cpu_count()} cores, "
         f"load average {load} before the first run",
         flush=True,
     )
     names = arguments.names or list(BENCHMARKS)
     passed = [run(name, BENCHMARKS[name], quick=arguments.quick) for name in names]
+    if {"core", "sim", "cluster", "peers"} & set(names):
+        report(keep=arguments.keep)
     sys.exit(0 if all(passed) else 1)
 
 

@@ -1,207 +1,137 @@
-"""The speed of durable writes on a three-node cluster of real processes on the loopback interface.
+"""Durable writes and linearizable reads on three real processes, beside etcd in the same run.
 
-Each write sets a 60-byte field over WebSocket at the leader, and is acknowledged when a majority has it on stable
-storage. The client is a separate process. The same run measures the cost of one synced append to a file, on which all
-other figures depend.
+    python -m benchmarks.bench_cluster [--seconds 2] [--rounds 5] [--python PROGRAM] [--also-python PROGRAM]
+        [--library] [--grpc] [--connections N] [--etcd PROGRAM] [--no-etcd] [--profile DIR] [--json]
 
-    python -m benchmarks.bench_cluster [--seconds 5] [--profile DIR] [--etcd PROGRAM] [--no-etcd]
+Each write sets a value of 60 bytes, and is acknowledged when a majority has it on stable storage. Both clusters run all
+the time, on the loopback interface with their data on one file system, and get the same load in turns: qcore, etcd,
+qcore, etcd. A ratio is the median of the ratios of the rounds.
 
-If etcd is installed or named, it gets the same load in the same run. QCORE_BENCH_DIR is the directory for the data; it
-determines the file system.
+The load comes from a separate process, with all requests encoded before (`benchmarks.cluster`). What differs: qcore
+gets its requests over 8 WebSocket connections, as a client library would send them, and etcd gets JSON over HTTP/1.1,
+with one connection for each request in flight, because HTTP/1.1 carries no more. `--connections 0` gives qcore one
+connection for each request, too. `--grpc` measures etcd with gRPC on 8 connections as well. `--library` loads qcore
+with its own client library, which costs more.
+
+QCORE_BENCH_DIR is the directory for the data; it determines the file system.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.support.etcd_cluster import etcd_cluster, find_etcd, leader_of, run_etcd_load
-from qcore.client.client import Client
-from qcore.client.request_sender import Json
-from qcore.processes import ProcessCluster
-from qcore.transport.address import Address
-from qcore.transport.connection.client_connection import ClientConnection
-
-CONCURRENCY = (1, 64, 256)
-#: Durable writes per second of etcd 3.4.23 on the same kind of machine, by concurrency.
-ETCD_REFERENCE = {1: 479, 64: 3512, 256: 5215}
-VALUE = "v" * 60
-CONNECTIONS = 8
-
-
-@dataclass(slots=True, frozen=True)
-class Row:
-    """One measurement.
-
-    Attributes:
-        what: the system, and the node that got the requests.
-        concurrency: requests in flight.
-        per_s: acknowledged writes per second.
-        p50_ms, p99_ms: latency as seen by the client.
-        errors: requests that did not succeed.
-    """
-
-    what: str
-    concurrency: int
-    per_s: float
-    p50_ms: float
-    p99_ms: float
-    errors: int
+from benchmarks.cluster.etcd_cluster import find_etcd
+from benchmarks.cluster.library_load import CONNECTIONS, VALUE
+from benchmarks.cluster.processor_time import processor_seconds
+from benchmarks.cluster.systems import (
+    LIBRARY,
+    LIGHT,
+    EtcdRunning,
+    EtcdSystem,
+    QcoreSystem,
+    System,
+    measure,
+)
+from benchmarks.cluster.wire import Measured
+from benchmarks.support.python_build import busy, python_build
+from benchmarks.support.results import save
 
 
-def summarise(
-    what: str, concurrency: int, seconds: float, latencies: list[float], errors: int
-) -> Row:
-    """A row from the latencies of the requests that succeeded, in seconds."""
-    ordered = sorted(latencies)
-    return Row(
-        what,
-        concurrency,
-        len(ordered) / seconds,
-        1000 * statistics.median(ordered),
-        1000 * ordered[int(len(ordered) * 0.99)],
-        errors,
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One kind of load: what is asked, where, and how many requests are in flight."""
+
+    operation: str
+    in_flight: int
+    follower: bool = False
+
+    def __str__(self) -> str:
+        where = " at a follower" if self.follower else ""
+        return f"{self.operation}s{where}, {self.in_flight} in flight"
+
+
+CASES = (
+    Case("write", 1),
+    Case("write", 64),
+    Case("write", 256),
+    Case("write", 64, follower=True),
+    Case("read", 64),
+)
+
+
+@dataclass(slots=True)
+class Figures:
+    """The measurements of one system under one kind of load, by round."""
+
+    case: Case
+    system: str
+    rounds: list[Measured] = field(default_factory=list)
+
+    def median(self, name: str) -> float:
+        """The median of a field of `Measured`."""
+        return statistics.median(float(getattr(one, name)) for one in self.rounds)
+
+    def node_us(self) -> tuple[float, float]:
+        """Medians of the processor time for each request: of the leader, and of a follower."""
+        leader = statistics.median(one.processes_us[0] for one in self.rounds)
+        followers = statistics.median(
+            statistics.mean(one.processes_us[1:] or (0.0,)) for one in self.rounds
+        )
+        return leader, followers
+
+    def to_json(self) -> dict[str, object]:
+        """The medians."""
+        leader, follower = self.node_us()
+        return {
+            "case": str(self.case),
+            "system": self.system,
+            "errors": sum(one.errors for one in self.rounds),
+            **{
+                name: round(self.median(name), 3)
+                for name in ("per_s", "p50_ms", "p99_ms", "client_us")
+            },
+            "leader_us": round(leader, 1),
+            "follower_us": round(follower, 1),
+        }
+
+
+def ratio(ours: Figures, theirs: Figures, name: str = "per_s") -> float:
+    """The median of the ratios of the rounds, in which both were measured one after the other."""
+    pairs = zip(ours.rounds, theirs.rounds, strict=True)
+    return statistics.median(
+        float(getattr(one, name)) / float(getattr(other, name)) for one, other in pairs
     )
 
 
-# --- the client process ---------------------------------------------------------------------------
+def run_in_turns(
+    systems: Sequence[System], case: Case, seconds: float, rounds: int
+) -> list[Figures]:
+    """Measure all systems once in each round."""
+    found = [Figures(case, system.name) for system in systems]
+    for _ in range(rounds):
+        for system, figures in zip(systems, found, strict=True):
+            figures.rounds.append(
+                measure(system, case.operation, case.in_flight, seconds, follower=case.follower)
+            )
+    return found
 
 
-async def run_load(
-    endpoint: str, entity: dict[str, object], concurrency: int, seconds: float
-) -> Row:
-    """Keep `concurrency` writes in flight for this time."""
-    number = min(CONNECTIONS, concurrency)
-    connections = [await ClientConnection.connect(Address.parse(endpoint)) for _ in range(number)]
-    latencies: list[float] = []
-    errors = 0
-    begin = time.perf_counter() + 1.0  # the first second is a warm-up and does not count
-    end = begin + seconds
-
-    async def worker(position: int) -> None:
-        nonlocal errors
-        connection = connections[position % number]
-        write = {
-            "entity_id": entity,
-            "field_type": "Text",
-            "value": {"String": VALUE},
-            "push_condition": "Always",
-            "adjust_behavior": "Set",
-            "write_time": None,
-            "writer_id": None,
-        }
-        fields: Json = {"request": {"UpdateEntity": {"request": [{"Write": write}]}}}
-        while True:
-            sent = time.perf_counter()
-            if sent >= end:
-                return
-            reply: Json = await connection.request("Perform", fields)
-            done = time.perf_counter()
-            if done < begin or done > end:
-                continue
-            if reply["response"]["UpdateEntity"]["error"] is None:
-                latencies.append(done - sent)
-            else:
-                errors += 1
-
-    await asyncio.gather(*(worker(position) for position in range(concurrency)))
-    for connection in connections:
-        await connection.close()
-    return summarise("qcore", concurrency, seconds, latencies, errors)
-
-
-def client_main(arguments: Sequence[str]) -> None:
-    """The entry point of the client process. Prints one row as JSON."""
-    endpoint, entity_text, concurrency_text, seconds_text = arguments
-    concurrency, seconds = int(concurrency_text), float(seconds_text)
-    entity = json.loads(entity_text)
-    if entity is None:
-        latencies, errors = asyncio.run(run_etcd_load(endpoint, VALUE, concurrency, seconds))
-        row = summarise("etcd", concurrency, seconds, latencies, errors)
-    else:
-        row = asyncio.run(run_load(endpoint, entity, concurrency, seconds))
-    print(json.dumps(asdict(row)))
-
-
-# --- the benchmark --------------------------------------------------------------------------------
-
-
-async def prepare(cluster: ProcessCluster) -> dict[str, object]:
-    """Initialise the cluster and create the entity that the writes set."""
-    schema = {
-        "entity_type": "Item",
-        "inherit": None,
-        "fields": {
-            "Text": {
-                "String": {
-                    "field_type": "Text",
-                    "default_value": "",
-                    "rank": 0,
-                    "read_permission": None,
-                    "write_permission": None,
-                }
-            }
-        },
-    }
-    async with Client(cluster.endpoints) as client:
-        await client.init(cluster.members)
-        await client.set_schema(schema)
-        return (await client.create_entity("Item", "item")).entity_id._asdict()
-
-
-def bench_qcore(seconds: float, profile: Path | None) -> list[Row]:
-    """Measure all concurrencies at the leader, then one at a follower."""
-    environment = {} if profile is None else {"QCORE_PROFILE": str(profile)}
-    with (
-        tempfile.TemporaryDirectory(dir=os.environ.get("QCORE_BENCH_DIR")) as directory,
-        ProcessCluster(Path(directory), 3, ["--log-level", "warning"], environment) as cluster,
-    ):
-        cluster.start()
-        entity = asyncio.run(prepare(cluster))
-        rows: list[Row] = []
-        for concurrency in CONCURRENCY:
-            leader = cluster.wait_leader()
-            rows.append(run_client(leader.address, entity, concurrency, seconds))
-            report(rows[-1])
-        leader = cluster.wait_leader()
-        follower = next(node for node in cluster.nodes.values() if node is not leader)
-        row = run_client(follower.address, entity, 64, seconds)
-        rows.append(Row("qcore, at a follower", *list(asdict(row).values())[1:]))
-        report(rows[-1])
-        for node in cluster.nodes.values():
-            node.stop()
-        return rows
-
-
-def bench_etcd(program: str, seconds: float) -> list[Row]:
-    """Measure all concurrencies at the leader of etcd."""
-    with etcd_cluster(program) as endpoints:
-        leader = leader_of(endpoints)
-        rows: list[Row] = []
-        for concurrency in CONCURRENCY:
-            rows.append(run_client(leader, None, concurrency, seconds))
-            report(rows[-1])
-        return rows
-
-
-def run_client(
-    endpoint: str, entity: dict[str, object] | None, concurrency: int, seconds: float
-) -> Row:
-    """Generate the load in a separate process. Without an entity it goes to etcd."""
-    command = [sys.executable, "-m", "benchmarks.bench_cluster", "--client"]
-    arguments = [endpoint, json.dumps(entity), str(concurrency), str(seconds)]
-    done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=True)
-    return Row(**json.loads(done.stdout))
+def rows_of(found: Sequence[Figures]) -> list[dict[str, object]]:
+    """The medians of each system, and for all but the first one how many times as fast the first one is."""
+    rows = [figures.to_json() for figures in found]
+    for figures, row in zip(found[1:], rows[1:], strict=True):
+        row["qcore_ratio"] = round(ratio(found[0], figures), 3)
+    return rows
 
 
 def raw_fsync_us(directory: Path, number: int = 500) -> float:
@@ -221,35 +151,127 @@ def raw_fsync_us(directory: Path, number: int = 500) -> float:
     return 1e6 * statistics.median(times)
 
 
-def report(row: Row) -> None:
-    """Print one row and the reference figure."""
-    reference = ETCD_REFERENCE.get(row.concurrency) if row.what == "qcore" else None
-    beside = f"   etcd's figure: {reference:,}/s" if reference else ""
-    print(
-        f"{row.what:22} {row.concurrency:4} in flight  {row.per_s:8,.0f} writes/s  "
-        f"p50 {row.p50_ms:6.1f} ms  p99 {row.p99_ms:6.1f} ms  errors {row.errors}{beside}",
-        flush=True,
+def idle_ms_per_s(system: System, seconds: float = 1.0) -> float:
+    """The processor time of all processes of a cluster without load: it is a part of what the others get less."""
+    processes = system.load("read", 1, 0.0, follower=False, value=VALUE).processes
+    before = sum(processor_seconds(processes))
+    time.sleep(seconds)
+    return 1000 * (sum(processor_seconds(processes)) - before) / seconds
+
+
+def report(found: Sequence[Figures]) -> None:
+    """Print the figures of one kind of load, and the ratios of the first system to each other one."""
+    print(f"\n{found[0].case}")
+    for figures in found:
+        leader, follower = figures.node_us()
+        errors = sum(one.errors for one in figures.rounds)
+        beside = ""
+        if figures is not found[0]:
+            beside = (
+                f"   {found[0].system} ÷ {figures.system}: {ratio(found[0], figures):.2f} times, "
+                f"p99 {ratio(found[0], figures, 'p99_ms'):.2f} times"
+            )
+        print(
+            f"  {figures.system:14} {figures.median('per_s'):8,.0f}/s  "
+            f"p50 {figures.median('p50_ms'):6.2f} ms  p99 {figures.median('p99_ms'):6.2f} ms  "
+            f"errors {errors}  CPU µs each: load {figures.median('client_us'):5.1f}, "
+            f"leader {leader:6.1f}, follower {follower:6.1f}{beside}",
+            flush=True,
+        )
+    case = found[0].case
+    if case == CASES[0]:
+        leader, follower = found[0].node_us()
+        total = leader + 2 * follower + found[0].median("client_us")
+        print(
+            f"  {found[0].system}: leader + 2 followers + load take {total:.0f} µs of processor time; "
+            f"60 + 0.7 times that is {60 + 0.7 * total:.0f} µs, and p50 was "
+            f"{1000 * found[0].median('p50_ms'):.0f} µs"
+        )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of this benchmark."""
+    parser.add_argument("--seconds", type=float, default=2.0, help="duration of each measurement")
+    parser.add_argument("--rounds", type=int, default=5, help="measurements of each, in turns")
+    parser.add_argument(
+        "--python", default=sys.executable, metavar="PROGRAM", help="the Python that runs qcore"
     )
+    parser.add_argument(
+        "--also-python", metavar="PROGRAM", help="measure qcore in turns with this Python, too"
+    )
+    parser.add_argument(
+        "--library", action="store_true", help="load qcore with its own client library"
+    )
+    parser.add_argument(
+        "--connections",
+        type=int,
+        default=CONNECTIONS,
+        metavar="N",
+        help="connections of the load to qcore (8); 0 for one for each request in flight",
+    )
+    parser.add_argument("--etcd", help="the etcd program; by default the one on the PATH, if any")
+    parser.add_argument("--no-etcd", action="store_true", help="leave etcd out")
+    parser.add_argument("--grpc", action="store_true", help="load etcd over gRPC as well")
+    parser.add_argument("--profile", type=Path, help="directory for cProfile output of each node")
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
 
 
 def main() -> None:
     """Run and print everything."""
-    if sys.argv[1:2] == ["--client"]:
-        client_main(sys.argv[2:])
-        return
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=5.0, help="duration of each measurement")
-    parser.add_argument("--profile", type=Path, help="directory for cProfile output of each node")
-    parser.add_argument("--etcd", help="the etcd program; by default the one on the PATH, if any")
-    parser.add_argument("--no-etcd", action="store_true", help="leave etcd out")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_arguments(parser)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=os.environ.get("QCORE_BENCH_DIR")) as directory:
         fsync = raw_fsync_us(Path(directory))
-    print(f"one synced 200-byte append: {fsync:.0f} µs")
-    bench_qcore(options.seconds, options.profile)
+    build = python_build(options.python)
+    print(f"{build}; one synced 200-byte append: {fsync:.0f} µs")
+    if warning := busy():
+        print(warning)
     etcd = None if options.no_etcd else find_etcd(options.etcd)
-    if etcd is not None:
-        bench_etcd(etcd, options.seconds)
+    if etcd is None and not options.no_etcd:
+        print("etcd is not installed (Debian: apt-get install etcd-server), so it is left out")
+    profile = {} if options.profile is None else {"QCORE_PROFILE": str(options.profile)}
+    rows: list[dict[str, object]] = []
+    with ExitStack() as stack:
+        qcore = QcoreSystem(
+            stack,
+            program=options.python,
+            module=LIBRARY if options.library else LIGHT,
+            connections=options.connections or None,
+            environment=profile,
+        )
+        systems: list[System] = [qcore]
+        if options.also_python is not None:
+            other = python_build(options.also_python)
+            systems.append(
+                QcoreSystem(
+                    stack,
+                    f"qcore on {other.version}",
+                    program=options.also_python,
+                    module=qcore.module,
+                    connections=qcore.connections,
+                )
+            )
+            print(f"qcore on {other.version}: {other}")
+        if etcd is not None:
+            running = EtcdRunning(stack, etcd)
+            systems.append(EtcdSystem(running))
+            if options.grpc:
+                systems.append(EtcdSystem(running, grpc=True))
+        idle = ", ".join(f"{one.name} {idle_ms_per_s(one):.0f}" for one in systems)
+        print(f"processor time of each cluster without load, ms per s: {idle}")
+        for case in CASES:
+            found = run_in_turns(systems, case, options.seconds, options.rounds)
+            report(found)
+            rows += rows_of(found)
+        if options.profile is not None:
+            for node in qcore.cluster.nodes.values():
+                node.stop()
+    save("cluster", rows)
+    if options.json:
+        print(json.dumps({"python": str(build), "sync_us": round(fsync, 1), "cluster": rows}))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from benchmarks.support.results import save
 from qcore.core import DurableState, Entry, HardState, Membership, RaftConfig, RaftCore
 from qcore.core.effects import Effect, Send
 from qcore.core.events import Campaign, Event, MessageReceived, Propose, ReadRequested, WriteDurable
@@ -179,6 +180,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
     figures = run(arguments.commands)
+    save("core", figures)
     if arguments.json:
         print(json.dumps({"core": figures}))
         return

@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks import bench_core
-from benchmarks.bench_cluster import CONNECTIONS, VALUE, Row, prepare, summarise
+from benchmarks.cluster.library_load import CONNECTIONS, VALUE, Row, prepare, row_of
 from qcore.client.client import Client
 from qcore.client.request_sender import Json
 from qcore.core import Membership
@@ -168,7 +168,7 @@ async def run_load(endpoint: str, load: Json, seconds: float) -> Row:
     await asyncio.gather(*(worker(position) for position in range(IN_FLIGHT)))
     for connection in connections:
         await connection.close()
-    return summarise(load["kind"], IN_FLIGHT, seconds, latencies, errors)
+    return row_of(load["kind"], IN_FLIGHT, seconds, latencies, errors)
 
 
 def run_client(endpoint: str, load: dict[str, Json], seconds: float) -> float:

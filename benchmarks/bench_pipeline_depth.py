@@ -16,15 +16,12 @@ Only the ratio within one run counts.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
-import os
 import statistics
-import tempfile
+from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 
-from benchmarks.bench_cluster import prepare, run_client
+from benchmarks.cluster.systems import QcoreSystem, measure
 from benchmarks.support.pipeline_model import (
     Hardware,
     Latencies,
@@ -35,7 +32,6 @@ from benchmarks.support.pipeline_model import (
 )
 from qcore.core import RaftConfig
 from qcore.percentiles import percentile
-from qcore.processes import ProcessCluster
 
 KIB = 1024
 DEPTHS = (1, 2, 4, 8, 16, 64, 256)
@@ -125,15 +121,13 @@ def real_rows(seconds: float, rounds: int = 3) -> list[dict[str, float]]:
 def real(depth: int, seconds: float) -> tuple[float, float, float]:
     """Writes per second, and p50 and p99 in ms, of one run on three processes."""
     environment = {"QCORE_BENCH_DEPTH": str(depth)}
-    with (
-        tempfile.TemporaryDirectory(dir=os.environ.get("QCORE_BENCH_DIR")) as directory,
-        ProcessCluster(Path(directory), 3, ["--log-level", "warning"], environment) as cluster,
-    ):
-        for node in cluster.nodes.values():
-            node.program = ("-m", "benchmarks.support.deep_pipeline_node")
-        cluster.start()
-        entity = asyncio.run(prepare(cluster))
-        row = run_client(cluster.wait_leader().address, entity, REAL_CONCURRENCY, seconds)
+    with ExitStack() as stack:
+        system = QcoreSystem(
+            stack,
+            environment=environment,
+            program_of_nodes=("-m", "benchmarks.support.deep_pipeline_node"),
+        )
+        row = measure(system, "write", REAL_CONCURRENCY, seconds)
     return row.per_s, row.p50_ms, row.p99_ms
 
 

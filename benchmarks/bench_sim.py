@@ -1,4 +1,4 @@
-"""The speed of the simulator: simulated seconds and messages per second of real time, and where the time goes."""
+"""The speed of the simulator: simulated seconds and messages per second of processor time, and where the time goes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import time
 from simpy.core import Environment
 from simpy.events import NORMAL
 
+from benchmarks.support.results import save
 from qcore.sim import Scenario, parse_scenario, run_scenario
 from qcore.sim.world.engine import Call
 
@@ -31,8 +32,9 @@ _PARTS = {
 
 
 def scenario(nodes: int, writes_per_s: int, seconds: int) -> Scenario:
-    """A cluster that gets writes. With 0 writes a second it sends only heartbeats."""
+    """A cluster that gets writes. With 0 writes a second it sends only heartbeats, which is then no reason to fail."""
     clients = 3 if writes_per_s else 0
+    idle = "false" if writes_per_s else "true"
     return parse_scenario(
         f"""
         name: bench
@@ -40,6 +42,7 @@ def scenario(nodes: int, writes_per_s: int, seconds: int) -> Scenario:
         network: {{latency_ms: {{uniform: [1, 5]}}}}
         workload:
           {{clients: {clients}, rate_per_s: {writes_per_s}, read_fraction: 0, cas_fraction: 0}}
+        expect: {{may_do_nothing: {idle}}}
         until_ms: {seconds * 1000}
         """
     )
@@ -51,12 +54,12 @@ def measure(nodes: int, writes_per_s: int, seconds: int, rounds: int) -> dict[st
     best = float("inf")
     messages = 0
     for seed in range(1, rounds + 1):
-        start = time.perf_counter()
+        start = time.process_time()
         result = run_scenario(spec, seed)
-        wall = time.perf_counter() - start
+        took = time.process_time() - start
         assert result.ok, result.failed()
-        if wall < best:
-            best = wall
+        if took < best:
+            best = took
             counts = result.metrics["messages"]
             assert isinstance(counts, dict)
             delivered = counts["delivered"]
@@ -119,6 +122,7 @@ def main() -> None:
     ]
     parts = shares(5, 50, arguments.seconds)
     events = simpy_events_per_s()
+    save("sim", rows)
     if arguments.json:
         print(json.dumps({"runs": rows, "percent": parts, "simpy_events_per_s": events}))
         return

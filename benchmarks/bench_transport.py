@@ -13,12 +13,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import cProfile
-import functools
 import json
 import pstats
 import statistics
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -27,41 +26,23 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection as LibraryConnection
 from websockets.asyncio.server import serve
 
-from qcore.core.entry import Entry
-from qcore.core.messages import AppendEntries, AppendEntriesResponse
+from benchmarks.support.codec_costs import CODEC, Perform, codec_costs
 from qcore.errors import RemoteProtocolError, TransportError
 from qcore.runtime.real import REAL
 from qcore.transport.address import Address
-from qcore.transport.codec.codec import Codec, encode_response
+from qcore.transport.codec.codec import encode_response
 from qcore.transport.connection.client_connection import ClientConnection
 from qcore.transport.server.handler import HttpResponse
 from qcore.transport.server.server import MessageHandler, Server, ServerConnection
 from qcore.transport.wire import (
-    REGISTRY,
     Hello,
+    HelloProof,
     HelloReply,
-    MessageId,
-    wrap_request,
-    wrap_response,
 )
 
 CONCURRENCY = (1, 64, 256)
 
 
-@dataclass(slots=True)
-class CreateEntity:
-    entity_type: str
-    parent_id: int | None
-    name: str
-
-
-@dataclass(slots=True)
-class Perform:
-    id: MessageId
-    request: dict[str, CreateEntity]
-
-
-CODEC = Codec({**REGISTRY, "Perform": Perform})
 FIELDS: dict[str, Any] = {
     "request": {"CreateEntity": {"entity_type": "Folder", "parent_id": None, "name": "Users"}}
 }
@@ -87,8 +68,27 @@ class Echo:
         self.requests: dict[type, MessageHandler] = {Perform: self.perform}
         self.peer_requests: dict[type, MessageHandler] = {}
 
+    def on_request(
+        self,
+        connection: ServerConnection,
+        authorization: Sequence[str],
+        answer: Callable[[HttpResponse | None], None],
+    ) -> None:
+        answer(None)
+
+    def needs_user(self) -> bool:
+        return False
+
+    def member_addresses(self) -> Iterable[str]:
+        return ()
+
     def on_open(self, connection: ServerConnection) -> None:
         return
+
+    def on_proof(
+        self, connection: ServerConnection, hello: Hello, reply: HelloReply, proof: HelloProof
+    ) -> None:
+        raise RemoteProtocolError("this server accepts no peers")
 
     def on_hello(self, connection: ServerConnection, hello: Hello) -> HelloReply:
         raise RemoteProtocolError("this server accepts no peers")
@@ -99,7 +99,7 @@ class Echo:
     def on_close(self, connection: ServerConnection, error: TransportError | None) -> None:
         return
 
-    def on_http(self, path: str) -> HttpResponse | None:
+    def on_http(self, connection: ServerConnection, path: str) -> HttpResponse | None:
         return None
 
 
@@ -181,36 +181,6 @@ def measure(seconds: float, rounds: int) -> list[Row]:
         qcore, library = statistics.median(ours), statistics.median(theirs)
         rows.append(Row(concurrency, qcore, library, qcore / library))
     return rows
-
-
-def codec_costs() -> dict[str, float]:
-    """The microseconds to decode and encode typical messages: the best of several runs."""
-    entry = Entry(11, 3, "command", json.dumps({"CreateEntity": {"name": "x" * 60}}), 17)
-    messages = {
-        "append with one entry": wrap_request("12", AppendEntries(3, 1, 10, 3, 9, [entry], 7)),
-        "heartbeat": wrap_request("12", AppendEntries(3, 1, 10, 3, 9, [], 7)),
-        "append response": wrap_response("12", AppendEntriesResponse(3, True, 11, 10, 0, 0, 7)),
-        "perform": Perform("12", {"CreateEntity": CreateEntity("Folder", None, "Users")}),
-    }
-    costs = {}
-    for name, message in messages.items():
-        data = CODEC.encode(message)
-        from_peer = name != "perform"
-        costs[f"decode {name}"] = _best_us(
-            functools.partial(CODEC.decode, data, from_peer=from_peer)
-        )
-        costs[f"encode {name}"] = _best_us(functools.partial(CODEC.encode, message))
-    return costs
-
-
-def _best_us(step: Callable[[], object]) -> float:
-    best = float("inf")
-    for _ in range(7):
-        started = time.perf_counter()
-        for _ in range(5000):
-            step()
-        best = min(best, (time.perf_counter() - started) / 5000)
-    return best * 1e6
 
 
 def main() -> None:

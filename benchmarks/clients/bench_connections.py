@@ -22,7 +22,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import IO
 
-from benchmarks.bench_cluster import Row, summarise
+from benchmarks.cluster.library_load import Row, row_of
 from qcore.client.client import Client
 from qcore.client.request_sender import Json
 from qcore.processes import NodeProcess, ProcessCluster
@@ -134,7 +134,7 @@ def measure(node: NodeProcess, count: int, seconds: float) -> Row:
     latencies: list[float] = []
     for process in processes:
         latencies += json.loads(process.communicate()[0])
-    return summarise("", count, seconds, latencies, 0)
+    return row_of("", count, seconds, latencies, 0)
 
 
 def resident_mib(node: NodeProcess) -> float:

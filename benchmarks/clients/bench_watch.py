@@ -22,7 +22,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.bench_cluster import Row, summarise
+from benchmarks.cluster.library_load import Row, row_of
 from qcore.client.client import Client
 from qcore.client.request_sender import Json
 from qcore.processes import NodeProcess, ProcessCluster
@@ -78,7 +78,7 @@ async def write(endpoint: str, entities: list[Json], seconds: float) -> Row:
     await asyncio.gather(*(worker(position) for position in range(CONCURRENCY)))
     for connection in connections:
         await connection.close()
-    return summarise("", CONCURRENCY, seconds, latencies, errors)
+    return row_of("", CONCURRENCY, seconds, latencies, errors)
 
 
 async def watch(endpoint: str, entities: list[Json], field_type: str, part: int) -> int:

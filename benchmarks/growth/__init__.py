@@ -1,0 +1,1 @@
+"""How the figures change as something grows: the log, the entities, the connections, the nodes, the values."""
