@@ -8,7 +8,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-a
   --custom-compile-command "make lock" $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs notebooks test test-long soak coverage check fix bench bench-check bench-peers lock clean run-deps dev-deps deploy-deps
+.PHONY: help compile demo docs notebooks test test-long soak coverage check fix bench bench-check bench-peers lock clean run-deps dev-deps deploy-deps
 
 # The tests that measure the coverage: those that need core, replica and storage, without the slow ones.
 COVERAGE_TESTS := tests/core tests/fixtures tests/foundation tests/replica tests/storage tests/recovery tests/pitfalls tests/node/peers tests/sim/faults
@@ -42,6 +42,9 @@ deploy-deps: $(VENV)/.dev-deps ## add the tools that check the files of deploy/
 
 demo: $(VENV)/.run-deps ## a simulated partition, then a real cluster that loses its leader
 	@$(BIN)/qcore demo
+
+compile: $(VENV)/.dev-deps ## compile the hot modules in place (some minutes; needs a C compiler)
+	@QCORE_COMPILE=1 $(BIN)/python setup.py --quiet build_ext --inplace
 
 test: $(VENV)/.dev-deps ## the test suite (20 minutes on 2 cores; the aim is 8)
 	@$(BIN)/python -m pytest -n 2 -m "not long"
@@ -109,4 +112,5 @@ lock: $(VENV)/.dev-deps ## pin what pyproject.toml lists; UPGRADE=--upgrade take
 	@$(COMPILE) --group deploy --constraints requirements/dev.txt --output-file requirements/deploy.txt
 
 clean: ## remove .venv and what runs left behind
-	rm -rf $(VENV) out .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build out .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find qcore -name '*.so' -delete; rm -f qcore_compiled__mypyc*.so qcore/compiled.json

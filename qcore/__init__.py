@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qcore.compiled_build import BUILD  # first: it decides which files the other imports load
 from qcore.errors import (
     ChangeRefused,
     ConfigError,
@@ -89,6 +90,7 @@ else:
     )
 
 __all__ = [
+    "BUILD",
     "ChangeRefused",
     "Client",
     "ConfigError",

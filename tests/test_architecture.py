@@ -21,6 +21,7 @@ TOP_LEVEL: dict[str, set[str]] = {
     "__init__": {
         "qcore.client.client",
         "qcore.client.sync_client",
+        "qcore.compiled_build",
         "qcore.core.raft",
         "qcore.errors",
         "qcore.lazy_names",
@@ -34,6 +35,7 @@ TOP_LEVEL: dict[str, set[str]] = {
         "qcore.testing.scenario_tests.scenario_decorator",
     },
     "__main__": {"qcore.cli.main"},
+    "compiled_build": set(),
     "display": set(),
     "html_table": set(),
     "files": {"qcore.errors"},
@@ -41,6 +43,7 @@ TOP_LEVEL: dict[str, set[str]] = {
     "lazy_names": set(),
     "release": {"qcore.errors"},
     "percentiles": {"qcore.errors"},
+    "wire_value": {"qcore.compiled_build"},
     "yaml_reader": {"qcore.errors", "yaml", "yaml.events"},
 }
 

@@ -118,7 +118,7 @@ class EtcdSystem:
     module = LIGHT
 
     def __init__(self, running: EtcdRunning, *, grpc: bool = False) -> None:
-        self.name = "etcd, gRPC" if grpc else "etcd, HTTP"
+        self.name = "etcd, gRPC" if grpc else "etcd"
         self._system = "etcd-grpc" if grpc else "etcd"
         self._running = running
 

@@ -102,13 +102,7 @@ def draw(path: Path, curves: Sequence[Curve]) -> None:
     plain = FuncFormatter(lambda value, _place: f"{value:,.10g}")
     for axes, curve in zip(panels, curves, strict=False):
         for name in curve.drawn:
-            axes.plot(
-                curve.sizes,
-                curve.series[name],
-                marker="o",
-                markersize=3.5,
-                label=name.replace("`", ""),
-            )
+            axes.plot(curve.sizes, curve.series[name], marker="o", markersize=3.5, label=name)
         wide = max(curve.sizes) > 10 * min(curve.sizes)
         if wide:
             axes.set_xscale("log")
@@ -118,7 +112,7 @@ def draw(path: Path, curves: Sequence[Curve]) -> None:
         if max(values) > 20 * min(values):
             axes.set_yscale("log")
         else:
-            axes.set_ylim(0, max(values) * (1.1 + 0.13 * len(curve.drawn)))  # room for the legend
+            axes.set_ylim(0, max(values) * 1.15)
         axes.xaxis.set_major_formatter(plain)
         axes.yaxis.set_major_formatter(plain)
         axes.set_title(curve.title, fontsize=9)
@@ -126,11 +120,7 @@ def draw(path: Path, curves: Sequence[Curve]) -> None:
         axes.set_ylabel(curve.unit, fontsize=8)
         axes.tick_params(labelsize=7.5)
         axes.grid(linewidth=0.3)
-        axes.legend(
-            fontsize=7,
-            frameon=False,
-            loc="best" if max(values) > 20 * min(values) else "upper left",
-        )
+        axes.legend(fontsize=7, frameon=False)
         axes.spines[["top", "right"]].set_visible(False)
     for axes in panels[len(curves) :]:
         axes.set_axis_off()

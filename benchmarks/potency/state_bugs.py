@@ -13,7 +13,7 @@ from qcore.machines.interface import Change
 from qcore.replica.apply.applier import Applier
 from qcore.replica.durability_gate import DurabilityGate
 from qcore.replica.machine_results import Result
-from qcore.replica.messages import Forward, PeerMessage
+from qcore.replica.messages import Forward
 from qcore.replica.replica_context import ReplicaContext
 from qcore.replica.requests.forwarder import Forwarder
 from qcore.replica.sessions.client_session import Session
@@ -140,7 +140,7 @@ def resumes_watches_one_entry_too_late(patch: Patch) -> None:
 def sends_without_waiting_for_the_disk(patch: Patch) -> None:
     """No message waits until the write that it names is durable."""
 
-    def admit(_gate: DurabilityGate, _send: Send[PeerMessage]) -> bool:
+    def admit(_gate: DurabilityGate, _send: Send) -> bool:
         return True
 
     patch.setattr(DurabilityGate, "admit", admit)

@@ -8,6 +8,7 @@ import typer
 
 from qcore.cli.options import OutputFormat, OutputOption
 from qcore.cli.output import show
+from qcore.compiled_build import BUILD
 from qcore.release import __version__
 
 app = typer.Typer(rich_markup_mode=None)
@@ -15,11 +16,12 @@ app = typer.Typer(rich_markup_mode=None)
 
 @app.command()
 def version(output: OutputOption = OutputFormat.table) -> None:
-    """Print the version of qcore and of the Python that runs it."""
-    body = {"qcore": __version__, "python": platform.python_version()}
+    """Print the version of qcore, whether its hot modules are compiled, and the version of Python."""
+    body = {"qcore": __version__, "build": BUILD, "python": platform.python_version()}
     show(output, body, text=version_line())
 
 
 def version_line() -> str:
     """The output of `qcore version` and `qcore --version`."""
-    return f"qcore {__version__} (Python {platform.python_version()})"
+    build = "compiled" if BUILD == "compiled" else "pure Python"
+    return f"qcore {__version__} ({build}, Python {platform.python_version()})"

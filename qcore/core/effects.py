@@ -7,33 +7,41 @@ must be durable first. See the package docstring for the driver's duties.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
+from typing import Literal
 
+from qcore.compiled_build import restore_annotations
 from qcore.core.entry import Entry, HardState, Membership, Snapshot
 from qcore.core.messages import RaftMessage
+from qcore.wire_value import WireValue
 
 Role = Literal["follower", "pre_candidate", "candidate", "leader", "learner"]
 
-_M = TypeVar("_M", covariant=True)
 
-
-@dataclass(slots=True)
+@dataclass(init=False)
 class SaveHardState:
     """Store term, vote, commit index and promise."""
 
     write_id: int
     hard_state: HardState
 
+    def __init__(self, write_id: int, hard_state: HardState) -> None:
+        self.write_id = write_id
+        self.hard_state = hard_state
 
-@dataclass(slots=True)
+
+@dataclass(init=False)
 class AppendLog:
     """Store entries after the current end of the log."""
 
     write_id: int
     entries: list[Entry]
 
+    def __init__(self, write_id: int, entries: list[Entry]) -> None:
+        self.write_id = write_id
+        self.entries = entries
 
-@dataclass(slots=True)
+
+@dataclass
 class TruncateLog:
     """Remove the entry at `from_index` and all that follow."""
 
@@ -41,7 +49,7 @@ class TruncateLog:
     from_index: int
 
 
-@dataclass(slots=True)
+@dataclass
 class StoreSnapshot:
     """Store the snapshot, atomically with the removal of the log prefix that it replaces.
 
@@ -58,40 +66,51 @@ class StoreSnapshot:
 Write = SaveHardState | AppendLog | TruncateLog | StoreSnapshot
 
 
-@dataclass(slots=True)
+@dataclass(init=False)
 class SaveCommit:
     """The commit index moved. May be stored with the next write; needs no separate sync."""
 
     commit: int
 
+    def __init__(self, commit: int) -> None:
+        self.commit = commit
 
-@dataclass(slots=True)
-class Send(Generic[_M]):
+
+@dataclass(init=False)
+class Send:
     """Send once every write up to `after` is durable (0: immediately). The message may be lost.
 
     The core sends `RaftMessage`s. A replica passes them on, and sends the other messages for peers the same way.
     """
 
     to: int
-    message: _M
+    message: WireValue
     after: int
 
+    def __init__(self, to: int, message: WireValue, after: int) -> None:
+        self.to = to
+        self.message = message
+        self.after = after
 
-@dataclass(slots=True)
+
+@dataclass(init=False)
 class Apply:
     """These entries are committed: apply them, in order. Each index comes exactly once, without gaps."""
 
     entries: list[Entry]
 
+    def __init__(self, entries: list[Entry]) -> None:
+        self.entries = entries
 
-@dataclass(slots=True)
+
+@dataclass
 class RestoreMachine:
     """Replace the state machine's state by the snapshot's. The next `Apply` continues from there."""
 
     snapshot: Snapshot
 
 
-@dataclass(slots=True)
+@dataclass
 class RoleChanged:
     """Role, term or known leader changed."""
 
@@ -100,7 +119,7 @@ class RoleChanged:
     leader_id: int | None
 
 
-@dataclass(slots=True)
+@dataclass
 class VoteGranted:
     """This server granted a vote, or voted for itself. For traces and invariants."""
 
@@ -108,7 +127,7 @@ class VoteGranted:
     candidate_id: int
 
 
-@dataclass(slots=True)
+@dataclass
 class MembershipChanged:
     """The effective configuration changed: it was appended, truncated away, or restored."""
 
@@ -116,7 +135,7 @@ class MembershipChanged:
     index: int
 
 
-@dataclass(slots=True)
+@dataclass(init=False)
 class ProposalAccepted:
     """The commands of one `Propose` have consecutive indexes from `first_index`, in `term`."""
 
@@ -124,15 +143,20 @@ class ProposalAccepted:
     count: int
     term: int
 
+    def __init__(self, first_index: int, count: int, term: int) -> None:
+        self.first_index = first_index
+        self.count = count
+        self.term = term
 
-@dataclass(slots=True)
+
+@dataclass
 class ProposalRejected:
     """No command of one `Propose` was appended."""
 
     reason: Literal["not_leader", "overloaded", "transferring"]
 
 
-@dataclass(slots=True)
+@dataclass
 class ChangeAccepted:
     """The change's first configuration was appended at `index`. With `auto_leave` the leader appends the last one."""
 
@@ -140,7 +164,7 @@ class ChangeAccepted:
     term: int
 
 
-@dataclass(slots=True)
+@dataclass
 class ChangeRejected:
     """The change did not begin. `name` is stable, `reason` is for humans."""
 
@@ -148,14 +172,14 @@ class ChangeRejected:
     reason: str
 
 
-@dataclass(slots=True)
+@dataclass
 class TransferStarted:
     """Leadership is being transferred to `target`; proposals are rejected meanwhile."""
 
     target: int
 
 
-@dataclass(slots=True)
+@dataclass
 class TransferRejected:
     """The transfer did not begin. `name` is stable, `reason` is for humans."""
 
@@ -163,22 +187,26 @@ class TransferRejected:
     reason: str
 
 
-@dataclass(slots=True)
+@dataclass(init=False)
 class ReadReady:
     """The read may be served from a state machine that has applied `index`."""
 
     read_id: int
     index: int
 
+    def __init__(self, read_id: int, index: int) -> None:
+        self.read_id = read_id
+        self.index = index
 
-@dataclass(slots=True)
+
+@dataclass
 class ReadRejected:
     """This node is not (or no longer) the leader. The client may try the read elsewhere."""
 
     read_id: int
 
 
-@dataclass(slots=True)
+@dataclass
 class MessageDropped:
     """A malformed or invalid message was ignored; `reason` says why. For traces."""
 
@@ -190,7 +218,7 @@ class MessageDropped:
 Effect = (
     Write
     | SaveCommit
-    | Send[RaftMessage]
+    | Send
     | Apply
     | RestoreMachine
     | RoleChanged
@@ -206,3 +234,6 @@ Effect = (
     | ReadRejected
     | MessageDropped
 )
+
+
+restore_annotations(globals())

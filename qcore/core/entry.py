@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal, TypeGuard, TypeVar
+from typing import Final, Literal, TypeGuard, TypeVar, cast
 
+from qcore.compiled_build import restore_annotations
 from qcore.core.log.compressed_text import SnapshotText
 from qcore.core.text_size import utf8_length
 from qcore.core.version import (
@@ -17,6 +18,7 @@ from qcore.core.version import (
     object_in,
 )
 from qcore.display import HIDDEN
+from qcore.wire_value import WireValue
 
 EntryKind = Literal["command", "noop", "membership", "session", "version", "access"]
 
@@ -35,8 +37,8 @@ def is_public_key(text: str) -> bool:
     return _PUBLIC_KEY.fullmatch(text) is not None
 
 
-@dataclass(slots=True)
-class Entry:
+@dataclass(init=False)
+class Entry(WireValue):
     """One entry of the replicated log. Never mutated once made.
 
     Attributes:
@@ -62,6 +64,24 @@ class Entry:
     clock_us: int = field(default=0, metadata=SINCE_RULES_2)
     user: str = field(default="", metadata=SINCE_RULES_2)
 
+    def __init__(
+        self,
+        index: int,
+        term: int,
+        kind: EntryKind,
+        data: str,
+        time_us: int,
+        clock_us: int = 0,
+        user: str = "",
+    ) -> None:
+        self.index = index
+        self.term = term
+        self.kind = kind
+        self.data = data
+        self.time_us = time_us
+        self.clock_us = clock_us
+        self.user = user
+
     def __repr__(self) -> str:
         """As of every dataclass, but for a change of users, which may hold a password hash."""
         data = HIDDEN if self.kind == "access" else repr(self.data)
@@ -76,8 +96,8 @@ class Entry:
         return (len(data) if data.isascii() else utf8_length(data)) + ENTRY_OVERHEAD_BYTES
 
 
-@dataclass(slots=True)
-class HardState:
+@dataclass(init=False)
+class HardState(WireValue):
     """What a server must remember across restarts (paper, figure 2: persistent state).
 
     `commit` need not be durable for safety. If it is stored, a restart applies entries sooner. `promise_ms` is the
@@ -89,9 +109,17 @@ class HardState:
     commit: int = 0
     promise_ms: int = 0
 
+    def __init__(
+        self, term: int = 0, voted_for: int | None = None, commit: int = 0, promise_ms: int = 0
+    ) -> None:
+        self.term = term
+        self.voted_for = voted_for
+        self.commit = commit
+        self.promise_ms = promise_ms
 
-@dataclass(slots=True, frozen=True)
-class Membership:
+
+@dataclass(frozen=True)
+class Membership(WireValue):
     """The cluster's configuration, simple or joint (dissertation 4.3).
 
     Attributes:
@@ -223,13 +251,11 @@ class Membership:
             voters_outgoing=tuple(_list_in(found, "voters_outgoing", _is_int)),
             learners=tuple(_list_in(found, "learners", _is_int)),
             learners_next=tuple(_list_in(found, "learners_next", _is_int)),
-            addresses=tuple(
-                (first, last) for first, last in _list_in(found, "addresses", _is_address)
-            ),
+            addresses=_texts_by_node(found, "addresses"),
             cluster_id=cluster_id,
-            joined=tuple((first, last) for first, last in _list_in(found, "joined", _is_joined)),
+            joined=tuple([(pair[0], pair[1]) for pair in _list_in(found, "joined", _is_joined)]),
             auto_leave=auto_leave,
-            keys=tuple((first, last) for first, last in _list_in(found, "keys", _is_address)),
+            keys=_texts_by_node(found, "keys"),
         )
 
 
@@ -254,18 +280,24 @@ def _is_int(value: object) -> TypeGuard[int]:
     return type(value) is int  # `True` is not a number in JSON
 
 
-def _is_address(value: object) -> TypeGuard[tuple[int, str]]:
+def _texts_by_node(found: Mapping[str, object], key: str) -> tuple[tuple[int, str], ...]:
+    """A list of pairs of a node's id and a text in a JSON object, with the errors of `_list_in`."""
+    pairs = _list_in(found, key, _is_number_and_text)
+    return tuple([(cast(int, pair[0]), cast(str, pair[1])) for pair in pairs])
+
+
+def _is_number_and_text(value: object) -> TypeGuard[list[int | str]]:
     return (
         isinstance(value, list) and len(value) == 2 and _is_int(value[0]) and type(value[1]) is str
     )
 
 
-def _is_joined(value: object) -> TypeGuard[tuple[int, int]]:
+def _is_joined(value: object) -> TypeGuard[list[int]]:
     return isinstance(value, list) and len(value) == 2 and _is_int(value[0]) and _is_int(value[1])
 
 
-@dataclass(slots=True, frozen=True)
-class SnapshotMeta:
+@dataclass(frozen=True)
+class SnapshotMeta(WireValue):
     """Which prefix of the log a snapshot replaces (paper, section 7).
 
     Attributes:
@@ -286,7 +318,7 @@ class SnapshotMeta:
     version: ClusterVersion = FIRST_VERSION
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)
 class Snapshot:
     """A complete snapshot: what it covers, and the state machine's text.
 
@@ -300,7 +332,7 @@ class Snapshot:
     checksum: int | None = field(default=None, compare=False)
 
 
-@dataclass(slots=True)
+@dataclass
 class DurableState:
     """Everything that a storage returns when a node starts. A fresh node has the default value.
 
@@ -310,3 +342,6 @@ class DurableState:
     hard_state: HardState = field(default_factory=HardState)
     snapshot: Snapshot | None = None
     entries: list[Entry] = field(default_factory=list)
+
+
+restore_annotations(globals())

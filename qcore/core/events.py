@@ -3,37 +3,42 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
 
+from qcore.compiled_build import restore_annotations
 from qcore.core.entry import EntryKind, Membership
 from qcore.core.log.compressed_text import SnapshotText
-from qcore.core.messages import RaftMessage
 from qcore.core.version import FIRST_VERSION, ClusterVersion
+from qcore.wire_value import WireValue
 
-_M = TypeVar("_M", covariant=True)
 
-
-@dataclass(slots=True)
-class MessageReceived(Generic[_M]):
+@dataclass(init=False)
+class MessageReceived:
     """A message from peer `from_id` arrived: a `RaftMessage` for the core, any message of a peer for a replica."""
 
     from_id: int
-    message: _M
+    message: WireValue
+
+    def __init__(self, from_id: int, message: WireValue) -> None:
+        self.from_id = from_id
+        self.message = message
 
 
-@dataclass(slots=True)
+@dataclass
 class Tick:
     """The deadline may have passed."""
 
 
-@dataclass(slots=True)
+@dataclass(init=False)
 class WriteDurable:
     """Every write with an id up to `write_id` is on stable storage."""
 
     write_id: int
 
+    def __init__(self, write_id: int) -> None:
+        self.write_id = write_id
 
-@dataclass(slots=True)
+
+@dataclass(init=False)
 class Propose:
     """Append these commands if this node leads. The result is `ProposalAccepted` or `ProposalRejected`.
 
@@ -46,8 +51,20 @@ class Propose:
     kinds: list[EntryKind] | None = None
     users: list[str] | None = None
 
+    def __init__(
+        self,
+        commands: list[str],
+        wall_us: int,
+        kinds: list[EntryKind] | None = None,
+        users: list[str] | None = None,
+    ) -> None:
+        self.commands = commands
+        self.wall_us = wall_us
+        self.kinds = kinds
+        self.users = users
 
-@dataclass(slots=True)
+
+@dataclass(init=False)
 class ReadRequested:
     """A linearizable read needs an index to wait for. The result is `ReadReady` or `ReadRejected`.
 
@@ -58,15 +75,19 @@ class ReadRequested:
     read_id: int
     lease: bool = False
 
+    def __init__(self, read_id: int, lease: bool = False) -> None:
+        self.read_id = read_id
+        self.lease = lease
 
-@dataclass(slots=True)
+
+@dataclass
 class ReadCancelled:
     """No client waits for this read any more. It gets no result; without this event the core would keep it."""
 
     read_id: int
 
 
-@dataclass(slots=True)
+@dataclass
 class ChangeMembership:
     """Make these the voters and learners. The result is `ChangeAccepted` or `ChangeRejected`.
 
@@ -88,7 +109,7 @@ class ChangeMembership:
     keys: tuple[tuple[int, str], ...] = ()
 
 
-@dataclass(slots=True)
+@dataclass
 class LeaveJoint:
     """Leave the joint phase of a change without `auto_leave`. The result is `ChangeAccepted` or `ChangeRejected`.
 
@@ -98,7 +119,7 @@ class LeaveJoint:
     wall_us: int
 
 
-@dataclass(slots=True)
+@dataclass
 class TransferLeadership:
     """Transfer leadership to a voter (None: the best one). The result is `TransferStarted` or `TransferRejected`.
 
@@ -108,7 +129,7 @@ class TransferLeadership:
     to: int | None
 
 
-@dataclass(slots=True)
+@dataclass
 class Bootstrap:
     """Begin a cluster with this configuration, and with this version if given. Valid on a pristine node only.
 
@@ -121,19 +142,19 @@ class Bootstrap:
     version: ClusterVersion | None = None
 
 
-@dataclass(slots=True)
+@dataclass
 class Campaign:
     """Act as if the election timeout had just passed. Ignored while the server's promise to a lease lasts."""
 
 
-@dataclass(slots=True)
+@dataclass
 class PeerUnreachable:
     """Messages in flight to the peer are probably lost: probe its log before sending more."""
 
     peer_id: int
 
 
-@dataclass(slots=True)
+@dataclass
 class SnapshotTaken:
     """The driver captured the state machine's state at `index` (applied) as `data`.
 
@@ -149,7 +170,7 @@ class SnapshotTaken:
     version: ClusterVersion = FIRST_VERSION
 
 
-@dataclass(slots=True)
+@dataclass
 class Reinstall:
     """On a leader: send this follower a snapshot that replaces its state and its log (`cancel`: no longer).
 
@@ -161,7 +182,7 @@ class Reinstall:
 
 
 Event = (
-    MessageReceived[RaftMessage]
+    MessageReceived
     | Tick
     | WriteDurable
     | Propose
@@ -176,3 +197,6 @@ Event = (
     | TransferLeadership
     | Reinstall
 )
+
+
+restore_annotations(globals())

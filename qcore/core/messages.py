@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from qcore.compiled_build import restore_annotations
 from qcore.core.entry import Entry, Membership
 from qcore.core.version import (
     FIRST_VERSION,
@@ -16,10 +17,11 @@ from qcore.core.version import (
     VERSION_SINCE_RULES_2,
     ClusterVersion,
 )
+from qcore.wire_value import WireValue
 
 
-@dataclass(slots=True)
-class RequestVote:
+@dataclass
+class RequestVote(WireValue):
     """A candidate asks for a vote (paper, section 5.2).
 
     `leadership_transfer` lets the receiver ignore the live leader that it knows (dissertation 4.2.3). `rules` are the
@@ -35,8 +37,8 @@ class RequestVote:
     rules: int = field(default=0, metadata=SINCE_RULES_2)
 
 
-@dataclass(slots=True)
-class RequestVoteResponse:
+@dataclass
+class RequestVoteResponse(WireValue):
     """`wall_us` is the voter's wall clock when it responded; 0 if it does not report it."""
 
     term: int
@@ -44,8 +46,8 @@ class RequestVoteResponse:
     wall_us: int = field(default=0, metadata=SINCE_RULES_2)
 
 
-@dataclass(slots=True)
-class PreVote:
+@dataclass
+class PreVote(WireValue):
     """Would you vote for me in `next_term`? Changes no state (dissertation 9.6).
 
     `term` is the candidate's current term, which it has not left. With `leadership_transfer`, the leader asked the
@@ -60,8 +62,8 @@ class PreVote:
     leadership_transfer: bool = field(default=False, metadata=SINCE_RULES_2)
 
 
-@dataclass(slots=True)
-class PreVoteResponse:
+@dataclass
+class PreVoteResponse(WireValue):
     """`next_term` echoes the request, so that a late response cannot count for a later election."""
 
     term: int
@@ -69,8 +71,8 @@ class PreVoteResponse:
     vote_granted: bool
 
 
-@dataclass(slots=True)
-class AppendEntries:
+@dataclass(init=False)
+class AppendEntries(WireValue):
     """Replicates entries; without entries it is a heartbeat (paper, section 5.3).
 
     `round` numbers the leader's read rounds within its term. The response echoes it. A read is confirmed only by a
@@ -97,9 +99,33 @@ class AppendEntries:
     is_current: bool = field(default=False, metadata=SINCE_RULES_2)
     confirmed_ago_us: int = field(default=0, metadata=SINCE_RULES_2)
 
+    def __init__(
+        self,
+        term: int,
+        leader_id: int,
+        prev_log_index: int,
+        prev_log_term: int,
+        leader_commit: int,
+        entries: list[Entry],
+        round: int = 0,  # noqa: A002  # its name on the wire
+        echo_us: int = 0,
+        is_current: bool = False,
+        confirmed_ago_us: int = 0,
+    ) -> None:
+        self.term = term
+        self.leader_id = leader_id
+        self.prev_log_index = prev_log_index
+        self.prev_log_term = prev_log_term
+        self.leader_commit = leader_commit
+        self.entries = entries
+        self.round = round
+        self.echo_us = echo_us
+        self.is_current = is_current
+        self.confirmed_ago_us = confirmed_ago_us
 
-@dataclass(slots=True)
-class AppendEntriesResponse:
+
+@dataclass(init=False)
+class AppendEntriesResponse(WireValue):
     """The response to `AppendEntries`.
 
     Attributes:
@@ -127,9 +153,35 @@ class AppendEntriesResponse:
     sent_us: int = field(default=0, metadata=SINCE_RULES_2)
     wall_us: int = field(default=0, metadata=SINCE_RULES_2)
 
+    def __init__(
+        self,
+        term: int,
+        success: bool,
+        match_index: int,
+        prev_log_index: int,
+        hint_index: int,
+        hint_term: int,
+        round: int = 0,  # noqa: A002  # its name on the wire
+        priority: int = 1,
+        promise_ms: int = 0,
+        sent_us: int = 0,
+        wall_us: int = 0,
+    ) -> None:
+        self.term = term
+        self.success = success
+        self.match_index = match_index
+        self.prev_log_index = prev_log_index
+        self.hint_index = hint_index
+        self.hint_term = hint_term
+        self.round = round
+        self.priority = priority
+        self.promise_ms = promise_ms
+        self.sent_us = sent_us
+        self.wall_us = wall_us
 
-@dataclass(slots=True)
-class InstallSnapshot:
+
+@dataclass
+class InstallSnapshot(WireValue):
     """One chunk of a snapshot that replaces a follower's log prefix (paper, section 7).
 
     `data` holds the characters from `offset` on, out of `total`. `checksum` is the CRC-32 of the whole text as UTF-8.
@@ -154,8 +206,8 @@ class InstallSnapshot:
     reinstall: bool = field(default=False, metadata=SINCE_RULES_2)
 
 
-@dataclass(slots=True)
-class InstallSnapshotResponse:
+@dataclass
+class InstallSnapshotResponse(WireValue):
     """The response to a chunk: the offset to continue at, or what the durable log holds once nothing is missing.
 
     Attributes:
@@ -177,8 +229,8 @@ class InstallSnapshotResponse:
     reinstall: bool = field(default=False, metadata=SINCE_RULES_2)
 
 
-@dataclass(slots=True)
-class TimeoutNow:
+@dataclass
+class TimeoutNow(WireValue):
     """The leader asks the receiver to campaign now (dissertation 3.10).
 
     `must_reach` are voters whose pre-votes the receiver needs first; see `qcore.core.leadership.transfer`.
@@ -189,8 +241,8 @@ class TimeoutNow:
     must_reach: tuple[int, ...] = field(default=(), metadata=SINCE_RULES_2)
 
 
-@dataclass(slots=True)
-class TimeoutNowResponse:
+@dataclass
+class TimeoutNowResponse(WireValue):
     """Whether the receiver campaigns. Its term also informs an old leader of a newer term.
 
     If the receiver asks for pre-votes first, it responds once they have decided.
@@ -212,3 +264,6 @@ RaftMessage = (
     | TimeoutNow
     | TimeoutNowResponse
 )
+
+
+restore_annotations(globals())

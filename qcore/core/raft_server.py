@@ -47,7 +47,7 @@ NEVER = 1 << 62
 PROMISES_STORED_SINCE_RULES = 2
 
 
-@dataclass(slots=True)
+@dataclass
 class ReadRounds:
     """The linearizable reads in progress (see `qcore.core.reads.read_index`).
 
@@ -75,7 +75,7 @@ class ReadRounds:
         return self.in_flight is not None or bool(self.queued or self.awaiting_commit)
 
 
-@dataclass(slots=True)
+@dataclass
 class OutgoingTransfer:
     """A leadership transfer to `target`, abandoned at `deadline` (µs).
 
@@ -94,7 +94,7 @@ class OutgoingTransfer:
     rejected_by: list[int] = field(default_factory=list)
 
 
-@dataclass(slots=True)
+@dataclass
 class IncomingTransfer:
     """This follower was asked to take over and finds out whether it could win (see `qcore.core.leadership.takeover`).
 
@@ -111,7 +111,7 @@ class IncomingTransfer:
     votes: dict[int, bool]
 
 
-@dataclass(slots=True)
+@dataclass
 class IncomingSnapshot:
     """The part of a snapshot that this follower has received.
 

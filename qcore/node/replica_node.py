@@ -36,6 +36,7 @@ from qcore.node.peers.peer_keys import PeerKeys
 from qcore.node.peers.peer_router import PeerRouter
 from qcore.node.quotas.node_quotas import NodeQuotas
 from qcore.node.replica_changes import ReplicaChanges
+from qcore.node.runtime.disk_writer import DiskWriter
 from qcore.node.runtime.driver import ReplicaDriver
 from qcore.node.runtime.periodic import PeriodicTask
 from qcore.node.runtime.shutdown import drain_writer, transfer_before_stop
@@ -250,7 +251,7 @@ class ReplicaNode:
             footprint=lambda: self._writer.footprint,
             wall_us=runtime.wall_us,
         )
-        self._writer = world.make_writer(
+        self._writer: DiskWriter = world.make_writer(
             durable_storage,
             on_durable=self._driver.on_durable,
             on_error=self._fatal,

@@ -11,7 +11,7 @@ import marshal
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, get_args, get_origin
+from typing import Any, Final, get_args
 
 from qcore.core.effects import AppendLog, MessageDropped, Send, StoreSnapshot
 from qcore.core.entry import Entry, Snapshot, SnapshotMeta
@@ -23,7 +23,7 @@ from qcore.recording.secret_texts import entries_without_secrets, message_withou
 from qcore.replica.access.access_table import ACCESS_RULES
 from qcore.replica.access.access_text import TABLE_BEGIN
 from qcore.replica.events import Applied, ReplicaEffect, Reply, Restored, WatchEnded
-from qcore.replica.messages import PeerMessage
+from qcore.wire_value import WireValue
 
 #: The letter of each class of effects in a step's `kinds`.
 LETTERS: Final = {
@@ -105,7 +105,7 @@ def _outline(entry: Entry) -> _Flat:
     return (entry.index, entry.term, entry.kind)
 
 
-def _message(message: PeerMessage) -> _Flat:
+def _message(message: WireValue) -> _Flat:
     if type(message) is AppendEntries:
         return (
             "AppendEntries",
@@ -123,7 +123,7 @@ def _message(message: PeerMessage) -> _Flat:
     return write_message(message)
 
 
-def _send(effect: Send[PeerMessage]) -> _Flat:
+def _send(effect: Send) -> _Flat:
     message = message_without_secrets(effect.message)
     if isinstance(message, InstallSnapshot) and message.version.rules >= ACCESS_RULES:
         message = replace(message, data="", checksum=0)  # there may be password hashes in it
@@ -194,9 +194,7 @@ def _generic(cls: type) -> Callable[[Any], _Flat]:
 
 
 #: Every class of effects.
-EFFECT_CLASSES: Final[tuple[type, ...]] = tuple(
-    get_origin(cls) or cls for cls in get_args(ReplicaEffect)
-)
+EFFECT_CLASSES: Final[tuple[type, ...]] = tuple(cls for cls in get_args(ReplicaEffect))
 _WRITERS: Final = {
     cls: (LETTERS[cls.__name__], _SPECIAL.get(cls) or _generic(cls)) for cls in EFFECT_CLASSES
 }

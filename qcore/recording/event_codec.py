@@ -6,16 +6,17 @@ An event is `[name, field, ...]`. The arrival of a message is `[sender, name of 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, cast, get_args, get_origin
+from typing import Any, Final, cast, get_args
 
 from qcore.core.events import MessageReceived
 from qcore.recording.dataclass_codec import from_list, to_list
 from qcore.replica.events import ReplicaEvent
 from qcore.replica.messages import PeerMessage
+from qcore.wire_value import WireValue
 
 #: Every class of events, but for the arrival of messages, by name.
 EVENT_CLASSES: Final[Mapping[str, type]] = {
-    cls.__name__: cls for cls in get_args(ReplicaEvent) if get_origin(cls) is None
+    cls.__name__: cls for cls in get_args(ReplicaEvent) if cls is not MessageReceived
 }
 #: Every class of messages of peers, by name.
 MESSAGE_CLASSES: Final[Mapping[str, type]] = {cls.__name__: cls for cls in get_args(PeerMessage)}
@@ -32,13 +33,12 @@ def write_event(event: ReplicaEvent) -> tuple[Any, ...]:
         KeyError: it is no event, or carries no message of a peer.
     """
     cls = type(event)
-    if cls is MessageReceived:
-        received = cast("MessageReceived[PeerMessage]", event)
-        return (received.from_id, *write_message(received.message))
+    if isinstance(event, MessageReceived):
+        return (event.from_id, *write_message(event.message))
     return (cls.__name__, *_WRITERS[cls](event))
 
 
-def write_message(message: PeerMessage) -> tuple[Any, ...]:
+def write_message(message: WireValue) -> tuple[Any, ...]:
     """A message as a tuple: its name and its fields.
 
     Raises:

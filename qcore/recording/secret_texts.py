@@ -17,7 +17,8 @@ from qcore.errors import Refused
 from qcore.replica.access.access_records import redacted
 from qcore.replica.access.access_text import TABLE_BEGIN
 from qcore.replica.events import ClientRequest, ReplicaEvent
-from qcore.replica.messages import Forward, PeerMessage
+from qcore.replica.messages import Forward
+from qcore.wire_value import WireValue
 
 WHY_ENDED: Final = (
     "a snapshot with users arrives, and their password hashes must not be recorded: restart the node to record "
@@ -44,7 +45,7 @@ def event_without_secrets(event: ReplicaEvent) -> ReplicaEvent:
     return event
 
 
-def message_without_secrets(message: PeerMessage) -> PeerMessage:
+def message_without_secrets(message: WireValue) -> WireValue:
     """The message as it is recorded; the same object if it holds no secret."""
     if isinstance(message, AppendEntries):
         entries = entries_without_secrets(message.entries)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 
 from qcore.core.effects import Send
-from qcore.replica.messages import PeerMessage
 
 #: The most messages that wait for the disk. A follower's inflight window is far smaller.
 MAX_HELD = 4096
@@ -20,7 +19,7 @@ class DurabilityGate:
 
     def __init__(self) -> None:
         self._durable = 0
-        self._held: list[tuple[int, int, Send[PeerMessage]]] = []
+        self._held: list[tuple[int, int, Send]] = []
         self._sequence = 0
         #: Messages that were lost because too many waited.
         self.dropped = 0
@@ -29,7 +28,7 @@ class DurabilityGate:
         """How many messages wait."""
         return len(self._held)
 
-    def admit(self, send: Send[PeerMessage]) -> bool:
+    def admit(self, send: Send) -> bool:
         """True if the message may leave now. Otherwise it is held, and `release` will return it.
 
         Beyond `MAX_HELD` it is lost, as any message may be. So while a disk hangs, responses to heartbeats do not pile
@@ -44,10 +43,10 @@ class DurabilityGate:
         heapq.heappush(self._held, (send.after, self._sequence, send))
         return False
 
-    def release(self, durable_write_id: int) -> list[Send[PeerMessage]]:
+    def release(self, durable_write_id: int) -> list[Send]:
         """Every write up to `durable_write_id` is durable: return the messages that may leave now, in order."""
         self._durable = max(self._durable, durable_write_id)
-        released: list[Send[PeerMessage]] = []
+        released: list[Send] = []
         while self._held and self._held[0][0] <= self._durable:
             released.append(heapq.heappop(self._held)[2])
         return released

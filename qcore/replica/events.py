@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from qcore.compiled_build import restore_annotations
 from qcore.core.effects import (
     MembershipChanged,
     MessageDropped,
@@ -17,12 +18,12 @@ from qcore.core.entry import Entry, Membership, Snapshot
 from qcore.core.events import Campaign, MessageReceived, PeerUnreachable, Tick, WriteDurable
 from qcore.core.version import ClusterVersion, VersionSupport
 from qcore.errors import QcoreError
-from qcore.replica.messages import PeerMessage, RequestKind
+from qcore.replica.messages import RequestKind
 
 # --- events -------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
+@dataclass(init=False)
 class ClientRequest:
     """A request from a client of this node. Ends in exactly one `Reply` with the same `request_id`.
 
@@ -43,8 +44,24 @@ class ClientRequest:
     max_staleness_ms: int = 0
     user: str = ""
 
+    def __init__(
+        self,
+        request_id: int,
+        kind: RequestKind,
+        payload: str,
+        timeout_ms: int,
+        max_staleness_ms: int = 0,
+        user: str = "",
+    ) -> None:
+        self.request_id = request_id
+        self.kind = kind
+        self.payload = payload
+        self.timeout_ms = timeout_ms
+        self.max_staleness_ms = max_staleness_ms
+        self.user = user
 
-@dataclass(slots=True)
+
+@dataclass
 class ChangeMembers:
     """Make these the voters and learners. Ends in a `Reply` once the final configuration is committed.
 
@@ -61,7 +78,7 @@ class ChangeMembers:
     keys: tuple[tuple[int, str], ...] = ()
 
 
-@dataclass(slots=True)
+@dataclass
 class AddLearner:
     """Add a learner. Ends in a `Reply` once it has caught up, or in `NotCaughtUp`. Leader only.
 
@@ -76,7 +93,7 @@ class AddLearner:
     public_key: str = ""
 
 
-@dataclass(slots=True)
+@dataclass
 class TransferLeader:
     """Transfer leadership to a voter (None: the best one). Ends in a `Reply` once another leads. Leader only."""
 
@@ -85,7 +102,7 @@ class TransferLeader:
     timeout_ms: int
 
 
-@dataclass(slots=True)
+@dataclass
 class UpgradeMachine:
     """Raise the active version of the state machine (None: to the newest that this node supports).
 
@@ -97,7 +114,7 @@ class UpgradeMachine:
     timeout_ms: int
 
 
-@dataclass(slots=True)
+@dataclass
 class PeerVersionSupport:
     """What a member can apply, according to its `Hello`; None once it is no longer connected.
 
@@ -112,7 +129,7 @@ class PeerVersionSupport:
     public_key: str = ""
 
 
-@dataclass(slots=True)
+@dataclass
 class InitCluster:
     """Begin a cluster. Ends in a `Reply` once the configuration is committed, or in an error.
 
@@ -126,14 +143,14 @@ class InitCluster:
     same_everywhere: bool = False
 
 
-@dataclass(slots=True)
+@dataclass
 class TriggerSnapshot:
     """Take a snapshot and compact the log; keep `keep_entries` entries before it."""
 
     keep_entries: int = 0
 
 
-@dataclass(slots=True)
+@dataclass
 class RequestSnapshot:
     """Get a snapshot that holds everything acknowledged before this request. Ends in a `Reply` with its index.
 
@@ -152,7 +169,7 @@ class RequestSnapshot:
     stale: bool = False
 
 
-@dataclass(slots=True)
+@dataclass
 class BeginWatch:
     """Begin to watch changes of the state machine. Ends in a `Reply`; `Notice` effects and a `WatchEnded` may follow.
 
@@ -175,14 +192,14 @@ class BeginWatch:
     user: str = ""
 
 
-@dataclass(slots=True)
+@dataclass
 class EndWatch:
     """End a watch. No `Notice` of it follows. Does nothing if there is no such watch."""
 
     watch_id: int
 
 
-@dataclass(slots=True)
+@dataclass
 class ReinstallMember:
     """Replace the state of a member, and its log up to there, by a new snapshot of this leader.
 
@@ -194,14 +211,14 @@ class ReinstallMember:
     timeout_ms: int
 
 
-@dataclass(slots=True)
+@dataclass
 class KnownDiverged:
     """Before the restart this node found that it differs from a majority, at `index`. Give it with the first step."""
 
     index: int
 
 
-@dataclass(slots=True)
+@dataclass
 class DiskSpaceChanged:
     """What the disk of this node has space for. Until the first such event it has enough.
 
@@ -215,7 +232,7 @@ class DiskSpaceChanged:
 
 
 ReplicaEvent = (
-    MessageReceived[PeerMessage]
+    MessageReceived
     | ClientRequest
     | InitCluster
     | UpgradeMachine
@@ -239,7 +256,7 @@ ReplicaEvent = (
 # --- effects ------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
+@dataclass(init=False)
 class Reply:
     """The outcome of a request: a result with the log index at which it was applied or read, or an error."""
 
@@ -248,22 +265,33 @@ class Reply:
     index: int
     error: QcoreError | None
 
+    def __init__(
+        self, request_id: int, result: str | None, index: int, error: QcoreError | None
+    ) -> None:
+        self.request_id = request_id
+        self.result = result
+        self.index = index
+        self.error = error
 
-@dataclass(slots=True)
+
+@dataclass(init=False)
 class Applied:
     """The entry was applied to the state machine. For traces and invariants."""
 
     entry: Entry
 
+    def __init__(self, entry: Entry) -> None:
+        self.entry = entry
 
-@dataclass(slots=True)
+
+@dataclass
 class Restored:
     """The state machine was restored from a snapshot. For traces and invariants."""
 
     snapshot: Snapshot
 
 
-@dataclass(slots=True)
+@dataclass
 class VersionRaised:
     """An applied entry, at `index`, raised the version of the cluster."""
 
@@ -271,7 +299,7 @@ class VersionRaised:
     index: int
 
 
-@dataclass(slots=True)
+@dataclass
 class DivergenceFound:
     """This node differs from a majority at `index`. The driver remembers it durably, for `KnownDiverged`.
 
@@ -287,14 +315,14 @@ class DivergenceFound:
     majority: str
 
 
-@dataclass(slots=True)
+@dataclass
 class DivergenceEnded:
     """A snapshot of the leader, through `index`, replaced the state of this node: it no longer counts as diverged."""
 
     index: int
 
 
-@dataclass(slots=True)
+@dataclass(init=False)
 class Notice:
     """A watch receives a change. The notices of one watch are in commit order, each change once.
 
@@ -309,8 +337,14 @@ class Notice:
     sequence: int
     body: str
 
+    def __init__(self, watch_id: int, index: int, sequence: int, body: str) -> None:
+        self.watch_id = watch_id
+        self.index = index
+        self.sequence = sequence
+        self.body = body
 
-@dataclass(slots=True)
+
+@dataclass
 class WatchEnded:
     """A watch ended because of this error. No notice follows."""
 
@@ -321,7 +355,7 @@ class WatchEnded:
 ReplicaEffect = (
     Write
     | SaveCommit
-    | Send[PeerMessage]
+    | Send
     | Reply
     | Notice
     | WatchEnded
@@ -335,3 +369,6 @@ ReplicaEffect = (
     | MembershipChanged
     | MessageDropped
 )
+
+
+restore_annotations(globals())

@@ -9,7 +9,7 @@ from typing import Self
 from qcore.core.raft import RaftCore
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)
 class Leadership:
     """A leader and its term.
 

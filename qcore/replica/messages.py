@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from qcore.compiled_build import restore_annotations
 from qcore.core.messages import RaftMessage
 from qcore.core.version import SINCE_RULES_2
+from qcore.wire_value import WireValue
 
 #: The most digests of one `StateDigests`: several times the number that a node sends.
 MAX_DIGESTS: Final = 64
@@ -28,8 +30,8 @@ RequestKind = Literal[
 ]
 
 
-@dataclass(slots=True)
-class Forward:
+@dataclass(init=False)
+class Forward(WireValue):
     """A client's request that a follower passes to the leader.
 
     Attributes:
@@ -46,9 +48,18 @@ class Forward:
     timeout_ms: int
     user: str = field(default="", metadata=SINCE_RULES_2)
 
+    def __init__(
+        self, forward_id: int, kind: RequestKind, payload: str, timeout_ms: int, user: str = ""
+    ) -> None:
+        self.forward_id = forward_id
+        self.kind = kind
+        self.payload = payload
+        self.timeout_ms = timeout_ms
+        self.user = user
 
-@dataclass(slots=True)
-class ForwardResponse:
+
+@dataclass(init=False)
+class ForwardResponse(WireValue):
     """The outcome of a `Forward`: a result, or the error's code and text.
 
     `leader_id` and `leader_addr` accompany the code `NotLeader`, `retry_after_ms` the codes `Overloaded` and
@@ -67,9 +78,35 @@ class ForwardResponse:
     limit: int | None = field(default=None, metadata=_NOT_WRITTEN_WHILE_NONE)
     use: int | None = field(default=None, metadata=_NOT_WRITTEN_WHILE_NONE)
 
+    def __init__(
+        self,
+        forward_id: int,
+        result: str | None,
+        index: int = 0,
+        error_code: str | None = None,
+        error_text: str | None = None,
+        leader_id: int | None = None,
+        leader_addr: str | None = None,
+        retry_after_ms: int | None = None,
+        quota: str | None = None,
+        limit: int | None = None,
+        use: int | None = None,
+    ) -> None:
+        self.forward_id = forward_id
+        self.result = result
+        self.index = index
+        self.error_code = error_code
+        self.error_text = error_text
+        self.leader_id = leader_id
+        self.leader_addr = leader_addr
+        self.retry_after_ms = retry_after_ms
+        self.quota = quota
+        self.limit = limit
+        self.use = use
 
-@dataclass(slots=True)
-class ReadIndex:
+
+@dataclass(init=False)
+class ReadIndex(WireValue):
     """Asks the leader for the index at which the sender may serve a linearizable read (dissertation 6.4, last part).
 
     `read_id` numbers the sender's requests; never reused, not even after a restart.
@@ -78,9 +115,13 @@ class ReadIndex:
     read_id: int
     timeout_ms: int
 
+    def __init__(self, read_id: int, timeout_ms: int) -> None:
+        self.read_id = read_id
+        self.timeout_ms = timeout_ms
 
-@dataclass(slots=True)
-class ReadIndexResponse:
+
+@dataclass(init=False)
+class ReadIndexResponse(WireValue):
     """The index that a quorum confirmed after the request arrived, or the error, as in `ForwardResponse`."""
 
     read_id: int
@@ -91,9 +132,27 @@ class ReadIndexResponse:
     leader_addr: str | None = None
     retry_after_ms: int | None = None
 
+    def __init__(
+        self,
+        read_id: int,
+        index: int | None,
+        error_code: str | None = None,
+        error_text: str | None = None,
+        leader_id: int | None = None,
+        leader_addr: str | None = None,
+        retry_after_ms: int | None = None,
+    ) -> None:
+        self.read_id = read_id
+        self.index = index
+        self.error_code = error_code
+        self.error_text = error_text
+        self.leader_id = leader_id
+        self.leader_addr = leader_addr
+        self.retry_after_ms = retry_after_ms
 
-@dataclass(slots=True, frozen=True)
-class StateDigest:
+
+@dataclass(frozen=True)
+class StateDigest(WireValue):
     """Digests of a node's state, and of the newest entries of its log, after it applied the entry at `index`.
 
     Attributes:
@@ -110,8 +169,8 @@ class StateDigest:
     log: str = field(default="", metadata=_HASH)
 
 
-@dataclass(slots=True)
-class StateDigests:
+@dataclass
+class StateDigests(WireValue):
     """What a member reports to the others, so that a difference is found. There is no response.
 
     `diverged` is true on a node that knows that it differs from a majority.
@@ -122,3 +181,6 @@ class StateDigests:
 
 
 PeerMessage = RaftMessage | Forward | ForwardResponse | ReadIndex | ReadIndexResponse | StateDigests
+
+
+restore_annotations(globals())

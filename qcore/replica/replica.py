@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 from qcore.core.effects import (
     AppendLog,
@@ -23,7 +23,6 @@ from qcore.core.effects import (
 )
 from qcore.core.entry import DurableState, Entry
 from qcore.core.events import Campaign, Event, MessageReceived, PeerUnreachable, Tick, WriteDurable
-from qcore.core.messages import RaftMessage
 from qcore.core.raft import RaftCore
 from qcore.errors import NotLeader, QcoreError
 from qcore.machines.interface import StateMachine, version_support
@@ -112,8 +111,7 @@ class Replica:
     ) -> None:
         self.config = config
         self.machine = machine
-        self._now = now
-        self._wall_us = 0
+        self._now, self._wall_us = now, 0
         #: Why there is no connection to a peer, for the texts of errors; None if there is one or the reason is unknown.
         self.connection_problem: Callable[[int], str | None] = lambda peer_id: None
         #: Gets the effects of a step of the core that appends and commits, before the committed entries are applied. So
@@ -272,12 +270,11 @@ class Replica:
 
     # -- events ----------------------------------------------------------------------------------
 
-    def _on_message(self, event: MessageReceived[PeerMessage]) -> None:
+    def _on_message(self, event: MessageReceived) -> None:
         if (handle := self._on_message_of.get(type(event.message))) is not None:
             handle(event.from_id, event.message)
         else:
-            # What is left is a message of Raft; mypy does not narrow a generic class by its attribute.
-            self.step_core(cast(MessageReceived[RaftMessage], event))
+            self.step_core(event)  # a message of Raft
 
     def _on_forward(self, from_id: int, message: Forward) -> None:
         request = PendingRequest(

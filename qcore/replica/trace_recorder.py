@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import assert_never
 
 from qcore.core.effects import (
     AppendLog,
@@ -32,12 +31,12 @@ from qcore.replica.events import Applied, ReplicaEffect
 from qcore.replica.messages import (
     Forward,
     ForwardResponse,
-    PeerMessage,
     ReadIndex,
     ReadIndexResponse,
     StateDigests,
 )
 from qcore.trace import TraceWriter
+from qcore.wire_value import WireValue
 
 
 class ReplicaTracer:
@@ -149,7 +148,7 @@ class ReplicaTracer:
         )
 
 
-def trace_fields(message: PeerMessage) -> tuple[str, int, str]:
+def trace_fields(message: WireValue) -> tuple[str, int, str]:
     """Name, term (0 if there is none) and a short note of a message. The note contains no quotes."""
     match message:
         case AppendEntries():
@@ -190,5 +189,5 @@ def trace_fields(message: PeerMessage) -> tuple[str, int, str]:
             newest = max((digest.index for digest in message.digests), default=0)
             return "StateDigests", 0, f"through {newest}{' diverged' * message.diverged}"
         case _:
-            assert_never(message)
+            raise TypeError(f"{type(message).__name__} is no message of a peer")
     return type(message).__name__, message.term, note

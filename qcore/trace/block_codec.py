@@ -81,7 +81,7 @@ ROW_WIDTHS: Final = tuple(map(len, _COLUMN_TYPES))
 DETAIL_WIDTHS: Final = tuple(map(len, _DETAIL_TYPES))
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)
 class Part:
     """The records of one kind in a block, as columns, or the order of all of its records.
 

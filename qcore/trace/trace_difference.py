@@ -22,7 +22,7 @@ CONTEXT: Final = 5
 _HEADER: Final = "run"
 
 
-@dataclass(slots=True)
+@dataclass
 class NodeAtDifference:
     """What a node was in when two traces parted.
 
@@ -51,7 +51,7 @@ class NodeAtDifference:
         )
 
 
-@dataclass(slots=True, frozen=True, repr=False)
+@dataclass(frozen=True, repr=False)
 class TraceDifference:
     """Where two traces part.
 
@@ -77,7 +77,7 @@ class TraceDifference:
         return f"TraceDifference(after {self.index} records, at {self.t_us / 1000:.3f} ms)"
 
 
-@dataclass(slots=True)
+@dataclass
 class _NodeTable:
     """Follows the states of the nodes through the records."""
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Self
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)
 class TraceOrigin:
     """What the traced run began with. It is beside the records, and not part of the trace hash.
 

@@ -360,7 +360,7 @@ class TraceWriter:
 
     def _add_lines(self, lines: list[str], end: int) -> None:
         places = self._written_cells
-        for kind in self._order[self._written : end]:
+        for kind in bytes(self._order[self._written : end]):
             start = places[kind]
             places[kind] = start + ROW_WIDTHS[kind]
             lines.append(LINE_OF_ROW[kind](self._cells[kind][start : places[kind]]))

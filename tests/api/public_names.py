@@ -9,6 +9,7 @@ docs/reference/compatibility.md first.
 
 import qcore
 from qcore import (
+    BUILD,
     ChangeRefused,
     Client,
     ConfigError,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Self, cast
+from typing import Self
 
 from qcore.core import DurableState, Entry, Membership, RaftConfig, RaftCore
 from qcore.core.effects import Apply, Effect, ReadReady, RestoreMachine
@@ -96,8 +96,7 @@ class CoreDriver(Driver[RaftCore, Event, Effect]):
         now, wall_us = self.clock.now, self.clock.wall_us
         effects: list[Effect] = []
         for event in events:
-            # A core sends and gets only messages of Raft.
-            effects += self.up.step(cast(Event, event), now, wall_us)
+            effects += self.up.step(event, now, wall_us)
         return effects
 
     def _execute_other(self, effect: Effect) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 from qcore.core import DurableState, RaftCore
 from qcore.core.effects import (
@@ -32,7 +32,7 @@ EventT = TypeVar("EventT")
 EffectT = TypeVar("EffectT", bound=Effect | ReplicaEffect)
 
 #: The events that a driver itself makes, for a core and for a replica.
-DriverEvent: TypeAlias = MessageReceived[PeerMessage] | WriteDurable | Tick | Campaign
+DriverEvent: TypeAlias = MessageReceived | WriteDurable | Tick | Campaign
 
 
 class Driver(ABC, Generic[ServerT, EventT, EffectT]):
@@ -169,9 +169,9 @@ class Driver(ABC, Generic[ServerT, EventT, EffectT]):
                 case _:
                     self._execute_other(effect)
 
-    def _transmit(self, send: Send[PeerMessage]) -> None:
+    def _transmit(self, send: Send) -> None:
         self._observer.sent(self, send)
-        self._network.send(self.node_id, send.to, send.message)
+        self._network.send(self.node_id, send.to, cast(PeerMessage, send.message))
 
     # -- the disk and crashes --------------------------------------------------------------------
 

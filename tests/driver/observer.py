@@ -9,7 +9,6 @@ from qcore.core import RaftCore
 from qcore.core.effects import Effect, ReadReady, Send
 from qcore.core.entry import Entry
 from qcore.replica.events import ReplicaEffect, Reply
-from qcore.replica.messages import PeerMessage
 from tests.driver.disk import Disk
 
 
@@ -45,7 +44,7 @@ class Observer:
     def executed(self, node: Node, effects: Sequence[Effect | ReplicaEffect]) -> None:
         """The node has executed the effects of a step."""
 
-    def sent(self, node: Node, send: Send[PeerMessage]) -> None:
+    def sent(self, node: Node, send: Send) -> None:
         """The message left the node: what it waited for is durable."""
 
     def applied(self, node: Node, entry: Entry) -> None:

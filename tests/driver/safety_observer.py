@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from qcore.core import DurableState
 from qcore.core.effects import Effect, ReadReady, Send
 from qcore.replica.events import ReplicaEffect, Reply
-from qcore.replica.messages import PeerMessage
 from tests.core.support.brute_force import check_node
 from tests.core.support.safety_checks import Before, Safety
 from tests.driver.disk import Disk
@@ -47,7 +46,7 @@ class SafetyObserver(Observer):
         """Compute the node's log, configuration and commit index from scratch."""
         check_node(node.node_id, node.core, self.durable_states(), node.disk.pending)
 
-    def sent(self, node: Node, send: Send[PeerMessage]) -> None:
+    def sent(self, node: Node, send: Send) -> None:
         if self.safety:
             self.safety.sent(node.node_id, send)
 

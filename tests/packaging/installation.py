@@ -33,7 +33,7 @@ class Archives:
 
 def copy_sources(folder: Path) -> None:
     """Copy the files of the build to an empty folder, as a fresh clone would hold them."""
-    ignored = shutil.ignore_patterns("__pycache__", ".*", "*.egg-info")
+    ignored = shutil.ignore_patterns("__pycache__", ".*", "*.egg-info", "*.so", "compiled.json")
     for name in SOURCES:
         shutil.copytree(CHECKOUT / name, folder / name, ignore=ignored)
     for name in SOURCE_FILES:

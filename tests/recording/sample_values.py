@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 from dataclasses import fields, is_dataclass
 from functools import cache
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from hypothesis import strategies as st
 
@@ -44,17 +44,15 @@ def values_of(kind: Any) -> Strategy:
         return st.lists(values_of(arguments[0]), max_size=3).map(tuple)
     if origin is tuple:
         return st.tuples(*map(values_of, arguments))
-    if origin in (MessageReceived, Send):
-        kind = origin
+    if kind is MessageReceived:
+        return st.builds(MessageReceived, from_id=st.integers(1, 9), message=values_of(PeerMessage))
+    if kind is Send:
+        number = values_of(int)
+        return st.builds(Send, to=number, message=values_of(PeerMessage), after=number)
     assert isinstance(kind, type), kind
     assert is_dataclass(kind), kind
     hints = get_type_hints(kind)
-    parts = {
-        each.name: values_of(
-            PeerMessage if isinstance(hints[each.name], TypeVar) else hints[each.name]
-        )
-        for each in fields(kind)
-    }
+    parts = {each.name: values_of(hints[each.name]) for each in fields(kind)}
     return st.builds(kind, **parts)
 
 
@@ -63,7 +61,7 @@ def event_strategies() -> dict[str, Strategy]:
     found = {
         each.__name__: values_of(each)
         for each in get_args(ReplicaEvent)
-        if get_origin(each) is not MessageReceived
+        if each is not MessageReceived
     }
     for message in get_args(PeerMessage):
         found[message.__name__] = st.builds(
@@ -74,6 +72,4 @@ def event_strategies() -> dict[str, Strategy]:
 
 def effect_strategies() -> dict[str, Strategy]:
     """A strategy for each class of effects."""
-    return {
-        (get_origin(each) or each).__name__: values_of(each) for each in get_args(ReplicaEffect)
-    }
+    return {each.__name__: values_of(each) for each in get_args(ReplicaEffect)}

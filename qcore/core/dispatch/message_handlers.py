@@ -13,7 +13,7 @@ The paper calls these "rules for servers" (figure 2):
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from qcore.core.effects import MessageDropped
 from qcore.core.events import MessageReceived
@@ -44,9 +44,9 @@ _NO_MEMBER: Final = "a newer term of a server that is not a member"
 _OTHER_CANDIDATE: Final = "candidate_id is not the sender"
 
 
-def on_message(server: RaftServer, event: MessageReceived[RaftMessage]) -> None:
+def on_message(server: RaftServer, event: MessageReceived) -> None:
     """Handle a message."""
-    from_id, message = event.from_id, event.message
+    from_id, message = event.from_id, cast(RaftMessage, event.message)  # a core gets no other
     if from_id == server.node_id:
         server.emit(MessageDropped(from_id, message, "the sender has this server's own id"))
     elif message.term > min(MAX_TERM, server.term + MAX_TERM_JUMP):

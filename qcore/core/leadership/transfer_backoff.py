@@ -39,7 +39,7 @@ MIN_FAILURES_OF_LOST_TERM: Final = 4
 _SAME_ATTEMPT: Final = 2
 
 
-@dataclass(slots=True)
+@dataclass
 class _Failures:
     """The failures of one server: their number, when the newest was seen, and until when to wait (µs)."""
 
@@ -48,7 +48,7 @@ class _Failures:
     retry_at: int
 
 
-@dataclass(slots=True)
+@dataclass
 class _Tenure:
     """A leader that this server follows: its term, since when, and when its last message arrived (µs)."""
 

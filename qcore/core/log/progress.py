@@ -21,7 +21,7 @@ ProgressState = Literal["probe", "replicate", "snapshot"]
 NOT_YET: Final = -(1 << 62)
 
 
-@dataclass(slots=True)
+@dataclass
 class OutgoingSnapshot:
     """A snapshot that is being sent to one follower, a chunk at a time.
 

@@ -14,7 +14,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from functools import partial
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from qcore.core.effects import (
     AppendLog,
@@ -242,7 +242,7 @@ class ReplicaDriver:
         if released:
             self.held.active = True
             for send in released:
-                self._peers.send(send.to, send.message)
+                self._peers.send(send.to, cast(PeerMessage, send.message))
             self.held.send_all()
         self.inbox.add_event(WriteDurable(write_id))
 
@@ -348,7 +348,7 @@ class ReplicaDriver:
             match effect:
                 case Send(to=to, message=message):
                     if self._gate.admit(effect):
-                        self._peers.send(to, message)
+                        self._peers.send(to, cast(PeerMessage, message))
                 case Reply():
                     self._requests.on_reply(effect)
                 case Notice():

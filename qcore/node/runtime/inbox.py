@@ -15,7 +15,6 @@ from qcore.replica.events import ClientRequest, ReplicaEvent
 from qcore.replica.messages import (
     Forward,
     ForwardResponse,
-    PeerMessage,
     ReadIndex,
     RequestKind,
 )
@@ -93,7 +92,7 @@ class Inbox:
             self.waiting = True
             self._wake()
 
-    def offer_message(self, event: MessageReceived[PeerMessage]) -> bool:
+    def offer_message(self, event: MessageReceived) -> bool:
         """Queue a peer's message; returns False if it is lost because too many wait."""
         message = event.message
         if isinstance(message, AppendEntries):

@@ -36,7 +36,7 @@ from qcore.replica.access.access_records import (
 )
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)
 class SetUser:
     """Add a user, or change it. None leaves a part as it is; a new user then has none of it."""
 
@@ -52,7 +52,7 @@ class SetUser:
             check_roles(self.roles)
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)
 class SetPassword:
     """Change a password. If the user itself asks for it, the node has checked the old one."""
 
@@ -64,7 +64,7 @@ class SetPassword:
         check_hash(self.password_hash)
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)
 class DeleteUser:
     """Delete a user."""
 
@@ -74,7 +74,7 @@ class DeleteUser:
         check_name(self.name, "name")
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)
 class RevokeTokens:
     """End all tokens of a user."""
 
@@ -84,7 +84,7 @@ class RevokeTokens:
         check_name(self.name, "name")
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)
 class SetRole:
     """Add a role, or replace it."""
 
@@ -94,7 +94,7 @@ class SetRole:
         check_role(self.role)
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)
 class DeleteRole:
     """Delete a role that no user has."""
 
@@ -104,7 +104,7 @@ class DeleteRole:
         check_name(self.name, "name")
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)
 class AddJoinToken:
     """Let one node join with this token."""
 
@@ -118,7 +118,7 @@ class AddJoinToken:
         check_number(self.expires_us, "expires_us")
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)
 class DeleteJoinToken:
     """Withdraw a join token."""
 
@@ -128,7 +128,7 @@ class DeleteJoinToken:
         check_name(self.id, "id")
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)
 class UseJoinToken:
     """A node joins with this token, which ends it. The leader itself appends this."""
 

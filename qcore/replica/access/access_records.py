@@ -38,7 +38,7 @@ _REDACTED: Final = "$argon2id$redacted$"
 _KEY: Final = re.compile(r"[!-~]{1,128}")
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)
 class EntityRule:
     """Allows one kind of access to fields of the entity store.
 
@@ -53,7 +53,7 @@ class EntityRule:
     access: Literal["read", "write"]
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)
 class Role:
     """What its users may do.
 
@@ -73,7 +73,7 @@ class Role:
     grown: int = 0
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)
 class User:
     """One user.
 
@@ -96,7 +96,7 @@ class User:
     password_by: str = ""
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)
 class JoinToken:
     """Lets one new node join.
 

@@ -22,7 +22,7 @@ from qcore.replica.requests.pending import PendingRequest
 CATCH_UP_ROUNDS = 10
 
 
-@dataclass(slots=True)
+@dataclass
 class _CatchUp:
     """A learner that catches up. Each round replicates what the log held when the round began.
 
@@ -38,7 +38,7 @@ class _CatchUp:
     rounds: int = 1
 
 
-@dataclass(slots=True)
+@dataclass
 class _LearnerChange:
     """A change that a request made for a learner. It is undone if the learner never responds while requests wait.
 
@@ -51,7 +51,7 @@ class _LearnerChange:
     before: str | None
 
 
-@dataclass(slots=True)
+@dataclass
 class _LearnerRollback:
     """The change for a learner that never responded is being undone by the configuration at `index`.
 

@@ -13,7 +13,7 @@ from qcore.replica.replica_context import ReplicaContext
 from qcore.replica.requests.pending import PendingRequest
 
 
-@dataclass(slots=True)
+@dataclass
 class _Change:
     """A change that began with the configuration at `index`. It ends when a simple one from there on is committed.
 

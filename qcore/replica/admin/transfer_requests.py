@@ -13,7 +13,7 @@ from qcore.replica.replica_context import ReplicaContext
 from qcore.replica.requests.pending import PendingRequest
 
 
-@dataclass(slots=True)
+@dataclass
 class _Transfer:
     """A transfer that began in `term`.
 

@@ -24,7 +24,7 @@ DUPLICATE_NODE_ID: Final = "two nodes have the same id"
 JOINING_OTHER_CLUSTER: Final = "is about to join cluster"
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)
 class PeerHello:
     """How a node introduces itself when a connection to a peer begins.
 

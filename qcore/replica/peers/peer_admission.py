@@ -192,7 +192,7 @@ class PeerAdmission:
         if peer.cluster_id != own.cluster_id or core.membership.is_empty:
             return
         members = core.membership.members()
-        if peer.node_id in (own.node_id, *members):
+        if peer.node_id == own.node_id or peer.node_id in members:
             return
         if peer.membership_index > core.membership_index:
             return  # its configuration is newer: it may have been added

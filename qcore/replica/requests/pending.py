@@ -16,7 +16,7 @@ AnyRequestKind = RequestKind | Literal["read_index", "snapshot", "watch", "leade
 _SWEEP_ABOVE: Final = 1024
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class PendingRequest:
     """One request on its way, from a client of this node or forwarded by a peer.
 

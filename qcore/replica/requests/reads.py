@@ -85,8 +85,8 @@ class Reads:
             self._forwarder.forward(request)
         else:
             self._unasked.append(request)
-            if not self._gathers:
-                self.ask()
+            if not self._gathers or _asks_for_lease(request):
+                self.ask()  # a lease answers immediately, so these reads gain nothing from waiting
 
     def ask(self) -> None:
         """Ask for the reads that this step has begun, once for all of them.

@@ -35,7 +35,7 @@ _RESERVE: Final = 8
 _SNAPSHOT_MS: Final = 1_000
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)
 class QuotaUse:
     """One quota of one node.
 

@@ -13,7 +13,7 @@ from qcore.replica.machine_results import Result
 REPLY_OVERHEAD_BYTES: Final = 32
 
 
-@dataclass(slots=True)
+@dataclass
 class Session:
     """The session of one client.
 

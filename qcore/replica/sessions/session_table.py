@@ -368,27 +368,27 @@ def _expired(session_id: int) -> SessionExpired:
     )
 
 
-@dataclass(slots=True)
+@dataclass
 class _SessionTick:
     pass
 
 
-@dataclass(slots=True)
+@dataclass
 class _Open:
     lifetime_ms: int
 
 
-@dataclass(slots=True)
+@dataclass
 class _Keep:
     session_id: int
 
 
-@dataclass(slots=True)
+@dataclass
 class _Close:
     session_id: int
 
 
-@dataclass(slots=True)
+@dataclass
 class _Run:
     session_id: int
     sequence: int

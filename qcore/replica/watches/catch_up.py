@@ -19,7 +19,7 @@ MAX_STEP_COST: Final = 2000
 _TOPICS_PER_COST: Final = 8
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class Watch:
     """A watch that has begun.
 
@@ -47,7 +47,7 @@ ByTopic = dict[str, dict[int, Watch]]
 Notify = Callable[[Watch, int, int, Change], int]
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class _Pass:
     """Watches that read the history together, from a position on."""
 

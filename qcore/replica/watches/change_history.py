@@ -18,7 +18,7 @@ LAST_SEQUENCE: Final = 2**63 - 1
 _ENTRY_BYTES: Final = 200
 
 
-@dataclass(slots=True)
+@dataclass
 class ChangedEntry:
     """The changes of one log entry."""
 

@@ -89,7 +89,7 @@ class ChangeRecorder:
         return result
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class _Beginning:
     """A request to watch without an outcome."""
 
@@ -97,7 +97,7 @@ class _Beginning:
     request: PendingRequest
 
 
-@dataclass(slots=True)
+@dataclass
 class _Topic:
     """The filter of a machine that has none: every change of one topic."""
 

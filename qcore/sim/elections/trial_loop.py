@@ -15,7 +15,7 @@ from qcore.core.config import RaftConfig
 from qcore.core.effects import AppendLog, Effect, RoleChanged, SaveHardState, Send
 from qcore.core.entry import DurableState
 from qcore.core.events import Event, MessageReceived, Tick, WriteDurable
-from qcore.core.messages import AppendEntriesResponse, RaftMessage
+from qcore.core.messages import AppendEntriesResponse
 from qcore.core.raft import RaftCore
 from qcore.core.raft_server import NEVER
 from qcore.sim.scenario.distributions import Sampler
@@ -134,7 +134,7 @@ class TrialLoop:
                     return 0
         return written
 
-    def _send(self, node: int, send: Send[RaftMessage], now: int) -> None:
+    def _send(self, node: int, send: Send, now: int) -> None:
         message = send.message
         if type(message) is AppendEntriesResponse:
             return  # to the leader, which is down

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Literal, get_args
 
+from qcore.compiled_build import BUILD
 from qcore.errors import ConfigError
 from qcore.sim.exploration.bounds import Bounds, preset
 from qcore.sim.exploration.counterexample import Counterexample, counterexample
@@ -141,8 +142,12 @@ def explore(
         bound_changes: other values for fields of the bounds.
 
     Raises:
-        ConfigError: an argument is out of range.
+        ConfigError: an argument is out of range, or the core is compiled: the explorer copies cores.
     """
+    if BUILD == "compiled":
+        raise ConfigError(
+            "the explorer copies cores, which compiled ones do not allow: set QCORE_PURE=1 in the environment"
+        )
     found = preset(bounds) if isinstance(bounds, str) else bounds
     if bound_changes:
         if "without" in bound_changes:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from qcore.core.effects import RoleChanged, SaveHardState, Send, VoteGranted
 from qcore.core.entry import HardState
 from qcore.core.messages import RequestVoteResponse
-from qcore.replica.messages import PeerMessage
 from qcore.sim.invariants.node_view import NodeView, Report
 
 CHECK = "election_safety"
@@ -97,7 +96,7 @@ class ElectionSafety:
             if vote.saved_by is None:
                 vote.saved_by = effect.write_id
 
-    def on_send(self, view: NodeView, effect: Send[PeerMessage]) -> None:
+    def on_send(self, view: NodeView, effect: Send) -> None:
         message = effect.message
         if type(message) is RequestVoteResponse and message.vote_granted:
             vote = self._vote(view.node, message.term)

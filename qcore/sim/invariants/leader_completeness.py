@@ -10,9 +10,9 @@ leader that was elected late, by votes that were in transit for a long time.
 from __future__ import annotations
 
 from qcore.core.effects import RoleChanged
-from qcore.sim.invariants.first_entries import FirstEntries
 from qcore.sim.invariants.node_view import NodeView, Report, describe
 from qcore.sim.records.entry_archive import EntryArchive
+from qcore.sim.records.first_entries import FirstEntries
 
 CHECK = "leader_completeness"
 

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 
 from qcore.core.effects import AppendLog
 from qcore.core.entry import Entry
-from qcore.sim.invariants.first_entries import FirstEntries
 from qcore.sim.invariants.node_view import NodeView, Report, describe, same_entry
 from qcore.sim.records.entry_archive import EntryArchive
+from qcore.sim.records.first_entries import FirstEntries
 
 CHECK = "log_matching"
 

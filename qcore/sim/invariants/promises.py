@@ -51,7 +51,7 @@ _OF_A_TERM: Final = (
 )
 
 
-@dataclass(slots=True)
+@dataclass
 class _Server:
     """One server in its current life.
 

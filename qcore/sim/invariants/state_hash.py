@@ -18,7 +18,7 @@ CHECK = "state_hash"
 SESSION_CHECK = "session_hash"
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)
 class StatesDiffer:
     """Two servers have different states after the same index.
 

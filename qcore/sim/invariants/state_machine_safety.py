@@ -9,9 +9,9 @@ it replaces (section 7).
 from __future__ import annotations
 
 from qcore.core.entry import Entry, Membership, Snapshot
-from qcore.sim.invariants.first_entries import FirstEntries
 from qcore.sim.invariants.node_view import NodeView, Report, describe, same_entry
 from qcore.sim.records.entry_archive import EntryArchive
+from qcore.sim.records.first_entries import FirstEntries
 
 CHECK = "state_machine_safety"
 

@@ -48,7 +48,7 @@ class Gap(NamedTuple):
     start: Position | None
 
 
-@dataclass(slots=True)
+@dataclass
 class WatcherLog:
     """What one watcher asked for and received.
 

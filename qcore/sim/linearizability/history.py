@@ -11,7 +11,7 @@ _BY_INVOKE = attrgetter("invoke_us", "return_us", "client", "op_id")
 _BY_CLIENT = attrgetter("client", "op_id")
 
 
-@dataclass(slots=True)
+@dataclass
 class KeyHistory:
     """The operations on one register.
 

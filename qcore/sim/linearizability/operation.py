@@ -18,7 +18,7 @@ Result = Literal["ok", "violation", "unknown"]
 _SHOWN_OPERATIONS = 10
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)
 class Operation:
     """One operation of a client on one register, from the client's point of view.
 
@@ -78,7 +78,7 @@ class Operation:
         return f"client {self.client} op {self.op_id}: {what} [{self.invoke_us} us .. {until}]"
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)
 class LinearizabilityVerdict:
     """The verdict of the checker.
 

@@ -26,7 +26,7 @@ from qcore.sim.linearizability.operation import Operation, Result, Value
 from qcore.sim.linearizability.sequential_register import INITIAL, leaves_value_unchanged, step
 
 
-@dataclass(slots=True)
+@dataclass
 class SearchOutcome:
     """The outcome of the search.
 
@@ -45,7 +45,7 @@ class SearchOutcome:
     stuck: list[Operation] = field(default_factory=list)
 
 
-@dataclass(slots=True)
+@dataclass
 class _Group:
     """Unknown operations with the same effect, in the order of invocation.
 

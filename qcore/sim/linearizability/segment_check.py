@@ -28,7 +28,7 @@ class NotInOrder(Exception):
     """The operations are not in the order of their invocation."""
 
 
-@dataclass(slots=True)
+@dataclass
 class _Register:
     """One register between two quiescent points.
 

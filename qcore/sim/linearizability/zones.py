@@ -23,7 +23,7 @@ _NEVER = float("inf")
 _Span = tuple[float, float]
 
 
-@dataclass(slots=True)
+@dataclass
 class _Zone:
     value: Value
     first_return: float
@@ -118,9 +118,9 @@ def _spans(history: KeyHistory) -> list[_Span] | None:
     spans: list[_Span] = []
     for position, (operation, previous) in enumerate(zip((*known, *unknown), before, strict=True)):
         begin = 2 * operation.invoke_us + (previous >= 0)
-        end = _NEVER
+        end: float = _NEVER
         if operation.return_us is not None:
-            end = 2 * operation.return_us + (not followed[position])
+            end = 2.0 * operation.return_us + int(not followed[position])
         if end < begin:
             return None
         spans.append((begin, end))

@@ -16,7 +16,7 @@ from qcore.sim.records.packed_numbers import PackedNumbers
 from qcore.sim.world.network import Network
 
 
-@dataclass(slots=True)
+@dataclass
 class NodeFacts:
     """The current state of a node.
 
@@ -43,7 +43,7 @@ class NodeFacts:
         return self.role == "leader" and self.running
 
 
-@dataclass(slots=True)
+@dataclass
 class Interval:
     """A stretch of simulated time. `end` is None while it lasts; `node` is 0 if it belongs to no node."""
 
@@ -56,7 +56,7 @@ class Interval:
         return (now if self.end is None else self.end) - self.start
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)
 class ElectionEvent:
     """At `time`, `node` became candidate (or leader) in `term`."""
 
@@ -65,7 +65,7 @@ class ElectionEvent:
     term: int
 
 
-@dataclass(slots=True)
+@dataclass
 class RunRecord:
     """The observations of the monitor, for expectations and metrics. Times in microseconds.
 

@@ -29,7 +29,7 @@ from qcore.sim.records.entry_archive import EntryArchive
 from qcore.sim.records.entry_list import EntryList
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class _Segment:
     """Consecutive entries after `parent`; the first has index `base + 1`. A segment grows only at its end."""
 
@@ -42,7 +42,7 @@ class _Segment:
         return self.base + len(self.entries)
 
 
-@dataclass(slots=True, frozen=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class EntryHistory:
     """The entries up to index `through` that produced a state."""
 

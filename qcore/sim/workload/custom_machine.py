@@ -19,7 +19,7 @@ from qcore.sim.workload.operations import RequestSource
 from qcore.sim.workload.user_code import file_of, find_requests
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)
 class CustomMachine:
     """A custom state machine.
 

@@ -17,7 +17,7 @@ Outcome = Literal["ok", "refused", "unknown"]
 Value = str | int | None
 
 
-@dataclass(slots=True)
+@dataclass
 class ClientOperation:
     """One operation of a client, from invocation to outcome. Times in simulated microseconds.
 

@@ -41,7 +41,7 @@ from qcore.trace import TraceWriter
 _RETRY_PAUSE_US = 10_000
 
 
-@dataclass(slots=True)
+@dataclass
 class RequestMessage:
     """One attempt at an operation, on its way to a node."""
 
@@ -51,7 +51,7 @@ class RequestMessage:
     max_staleness_ms: int = 0
 
 
-@dataclass(slots=True)
+@dataclass
 class ResponseMessage:
     """The response to one attempt: a result or an error.
 
@@ -74,7 +74,7 @@ class ResponseMessage:
     served_us: int = 0
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)
 class ReadMix:
     """How reads are served: by one of `kinds`, drawn for each read. The bound applies to stale reads."""
 

@@ -21,7 +21,7 @@ PROGRAM_NAME = "client"
 REQUESTS_NAME = "requests"
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)
 class LoadedProgram:
     """A client program, and its name in reports."""
 

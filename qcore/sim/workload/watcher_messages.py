@@ -14,7 +14,7 @@ from qcore.errors import QcoreError
 Position = tuple[int, int]
 
 
-@dataclass(slots=True)
+@dataclass
 class OpenWatch:
     """Connect, and begin a watch."""
 
@@ -24,14 +24,14 @@ class OpenWatch:
     timeout_ms: int
 
 
-@dataclass(slots=True)
+@dataclass
 class Probe:
     """Ask whether the connection still exists."""
 
     connection: int
 
 
-@dataclass(slots=True)
+@dataclass
 class CloseWatch:
     """End the watch, and close the connection."""
 
@@ -42,14 +42,14 @@ class CloseWatch:
 ToNode: TypeAlias = OpenWatch | Probe | CloseWatch
 
 
-@dataclass(slots=True)
+@dataclass
 class WatchBegun:
     """The watch has begun after `start`."""
 
     start: Position
 
 
-@dataclass(slots=True)
+@dataclass
 class WatchNotice:
     """A change."""
 
@@ -57,26 +57,26 @@ class WatchNotice:
     body: str
 
 
-@dataclass(slots=True)
+@dataclass
 class WatchFailed:
     """The watch cannot begin, or has ended. The node closes the connection."""
 
     error: QcoreError
 
 
-@dataclass(slots=True)
+@dataclass
 class ProbeAnswer:
     """The connection exists. `sent_us` is when the node sent this, after all notices of earlier changes."""
 
     sent_us: int
 
 
-@dataclass(slots=True)
+@dataclass
 class ConnectionReset:
     """The connection does not exist (any more): no process listens, or it has died."""
 
 
-@dataclass(slots=True)
+@dataclass
 class FromNode:
     """A message to the watcher. `number` counts the messages of the connection; 0 for a reset."""
 

@@ -13,7 +13,16 @@ from simpy.core import Environment
 from simpy.events import NORMAL, URGENT, Event
 
 #: Events of the same time run in the order in which they were scheduled, urgent ones first.
-__all__ = ["NEVER_US", "NORMAL", "STEP_CODE", "URGENT", "Call", "Engine", "SimEnvironment"]
+__all__ = [
+    "NEVER_US",
+    "NORMAL",
+    "STEP_CODE",
+    "URGENT",
+    "Call",
+    "Delivery",
+    "Engine",
+    "SimEnvironment",
+]
 
 #: The code that runs an event. Its `self` is the environment.
 STEP_CODE: Final = Environment.step.__code__
@@ -42,6 +51,29 @@ class Call(Event):
 
     def __init__(self, callback: Callable[[Event], object]) -> None:
         self.callbacks = [callback]  # type: ignore[list-item]  # SimPy ignores what it returns
+
+
+class Delivery(Call):
+    """A message in transit: the SimPy event of its arrival.
+
+    Attributes:
+        link: the `Link` that it is on.
+        payload, message_id: the message.
+    """
+
+    __slots__ = ("link", "message_id", "payload")
+
+    def __init__(
+        self,
+        callbacks: list[Callable[[Event], None]],
+        link: object,
+        payload: object,
+        message_id: str,
+    ) -> None:
+        self.callbacks = callbacks
+        self.link = link
+        self.payload = payload
+        self.message_id = message_id
 
 
 class Engine:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _RETRY_US: Final = 500_000
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)
 class Ends:
     """What is connected with the nodes.
 

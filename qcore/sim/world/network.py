@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from simpy.events import NORMAL, URGENT, Event
 
@@ -24,7 +24,7 @@ from qcore.replica.messages import Forward, ForwardResponse
 from qcore.sim.faults.ledger import Fault, Firing
 from qcore.sim.scenario.distributions import Distribution, Sampler, fixed, uniform
 from qcore.sim.world.corruption import CorruptFrame, corrupt
-from qcore.sim.world.engine import Call, Engine
+from qcore.sim.world.engine import Delivery, Engine
 from qcore.sim.world.hosts.segments import Segment
 from qcore.sim.world.random_streams import Streams
 
@@ -49,7 +49,7 @@ _ONE_MS = fixed(1)
 _REORDER_EXTRA = uniform(0, 20)
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)
 class LinkQuality:
     """How a link treats its messages. Probabilities are per message.
 
@@ -173,24 +173,6 @@ class Link:
     def impairs(self, probability: float) -> bool:
         """Draw whether an impairment of this probability hits a message."""
         return self._impairment_rng.random() < probability
-
-
-class Delivery(Call):
-    """A message in transit: the SimPy event of its arrival."""
-
-    __slots__ = ("link", "message_id", "payload")
-
-    def __init__(
-        self,
-        callbacks: list[Callable[[Event], None]],
-        link: Link,
-        payload: object,
-        message_id: str,
-    ) -> None:
-        self.callbacks = callbacks
-        self.link = link
-        self.payload = payload
-        self.message_id = message_id
 
 
 class Network:
@@ -363,7 +345,7 @@ class Network:
 
     def _arrive(self, event: Event) -> None:
         assert isinstance(event, Delivery)
-        link = event.link
+        link = cast(Link, event.link)
         payload = event.payload
         if link.cuts:
             self._lose_to_cut(link, payload, event.message_id)

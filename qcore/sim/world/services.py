@@ -16,7 +16,7 @@ from qcore.sim.world.node.node_machine import MachineObserver
 from qcore.trace import TraceWriter
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)
 class Violation:
     """A safety property that did not hold. `node` is 0 if the violation belongs to no single node."""
 
@@ -26,7 +26,7 @@ class Violation:
     note: str
 
 
-@dataclass(slots=True)
+@dataclass
 class Services:
     """The shared parts of one run, and its violations.
 

@@ -231,9 +231,9 @@ def _harden(node: Any, unknown: UnknownFields, in_qcore: bool, *, union: bool) -
     if not isinstance(node, dict):
         return
     kind = node.get("type")
-    if kind == "dataclass":
+    if kind in ("dataclass", "typed-dict") and "cls" in node:
         in_qcore = _is_from_qcore(node)
-    elif kind == "int":
+    if kind == "int":
         if "ge" not in node and "gt" not in node:
             node["ge"] = 0 if in_qcore else -INT_LIMIT
         if "le" not in node and "lt" not in node:

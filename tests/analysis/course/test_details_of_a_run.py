@@ -43,7 +43,7 @@ def world(request: pytest.FixtureRequest) -> World:
     """The finished world of a run, which keeps its trace."""
     fidelity, snapshots = _SETTINGS[request.param]
     text = fidelity + _TROUBLE.replace("SNAPSHOTS", snapshots)
-    world = World(parse_scenario(text), 1, TraceWriter(keep=True))
+    world = World(parse_scenario(text), 5, TraceWriter(keep=True))
     world.run()
     world.close()
     return world

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from typing import cast
 
 import pytest
 
@@ -39,7 +40,6 @@ from qcore.core.messages import (
     InstallSnapshot,
     InstallSnapshotResponse,
     PreVote,
-    RaftMessage,
     RequestVote,
     RequestVoteResponse,
 )
@@ -50,7 +50,7 @@ from tests.driver.first_state import membership_entry, started, whole_snapshot
 THREE = Membership(voters=(1, 2, 3))
 
 
-def sends(effects: list[Effect], to: int) -> list[Send[RaftMessage]]:
+def sends(effects: list[Effect], to: int) -> list[Send]:
     return [effect for effect in effects if isinstance(effect, Send) and effect.to == to]
 
 
@@ -113,7 +113,9 @@ def test_same_batch_is_not_resent_to_a_dead_follower() -> None:
     batches = 0
     for number in range(50):
         effects = cluster.propose(1, f"c{number}")
-        batches += len([send for send in sends(effects, 3) if send.message.entries])  # type: ignore[union-attr] # only appends go to it
+        batches += len(
+            [send for send in sends(effects, 3) if cast(AppendEntries, send.message).entries]
+        )
         cluster.settle()
         cluster.read(1)
         cluster.settle()

@@ -26,7 +26,6 @@ from qcore.core.effects import (
 from qcore.core.log.durable_state import last_index
 from qcore.core.messages import RequestVoteResponse
 from qcore.replica.events import Applied, ReplicaEffect
-from qcore.replica.messages import PeerMessage
 
 
 class SafetyViolation(AssertionError):
@@ -239,7 +238,7 @@ class Safety:
 
     # -- votes and reads -------------------------------------------------------------------------
 
-    def sent(self, node_id: int, send: Send[PeerMessage]) -> None:
+    def sent(self, node_id: int, send: Send) -> None:
         message = send.message
         if self.watch_votes and isinstance(message, RequestVoteResponse) and message.vote_granted:
             other = self.vote_sent.setdefault((node_id, message.term), send.to)

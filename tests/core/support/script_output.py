@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from qcore.core import Entry, Membership, RaftCore
 from qcore.core.effects import (
     AppendLog,
@@ -144,7 +146,9 @@ def effect_text(effect: Effect) -> str:
         case SaveCommit(commit=commit):
             return f"commit {commit}"
         case Send(to=to, message=message, after=after):
-            return f"-> {to} {message_text(message)}" + (f" (after w{after})" if after else "")
+            return f"-> {to} {message_text(cast(RaftMessage, message))}" + (
+                f" (after w{after})" if after else ""
+            )
         case Apply(entries=entries):
             return f"apply {entries_text(entries)}"
         case RestoreMachine(snapshot=snapshot):

@@ -22,7 +22,7 @@ from qcore.node.runtime import inbox as inbox_module
 from qcore.node.runtime.inbox import Inbox
 from qcore.node.status import metrics_object
 from qcore.replica.events import ClientRequest
-from qcore.replica.messages import Forward, ForwardResponse, PeerMessage, ReadIndex
+from qcore.replica.messages import Forward, ForwardResponse, ReadIndex
 from qcore.replica.requests.flow_control import FlowControl
 from qcore.runtime.real import REAL
 from qcore.transport.codec.codec import Codec, Malformed
@@ -57,7 +57,7 @@ def forward(number: int, size: int) -> Forward:
     return Forward(number, "write", "x" * size, 1000)
 
 
-def append(size: int) -> MessageReceived[PeerMessage]:
+def append(size: int) -> MessageReceived:
     entry = Entry(1, 1, "command", "x" * size, 0)
     return MessageReceived(2, AppendEntries(1, 2, 0, 0, 0, [entry], 0))
 
@@ -93,7 +93,7 @@ def test_raft_messages_beyond_count_or_bytes_are_dropped(monkeypatch: pytest.Mon
 def test_answers_of_peers_count_toward_the_byte_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inbox_module, "MAX_MESSAGE_BYTES", 5000)
     inbox = inbox_of_ten()
-    answer = MessageReceived[PeerMessage](2, ForwardResponse(1, 1000 * "é"))
+    answer = MessageReceived(2, ForwardResponse(1, 1000 * "é"))
     assert [inbox.offer_message(answer) for _ in range(4)] == [True, True, False, False]
     assert len(inbox.take(0)) == 2
     assert inbox.offer_message(answer)

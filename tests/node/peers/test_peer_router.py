@@ -195,8 +195,8 @@ def test_forwards_beyond_a_limit_are_rejected_messages_dropped(
 
 def test_a_step_takes_many_responses_and_few_other_messages() -> None:
     inbox = new_inbox()
-    response = MessageReceived[PeerMessage](1, ForwardResponse(5, "result"))
-    append = MessageReceived[PeerMessage](1, AppendEntries(1, 1, 0, 0, 0, []))
+    response = MessageReceived(1, ForwardResponse(5, "result"))
+    append = MessageReceived(1, AppendEntries(1, 1, 0, 0, 0, []))
     for event in [append] * 60 + [response] * 300 + [append] * 100:
         inbox.offer_message(event)
     kinds = [

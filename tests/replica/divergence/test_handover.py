@@ -13,7 +13,6 @@ from qcore.core.messages import InstallSnapshot
 from qcore.core.raft_server import RaftServer
 from qcore.errors import ChangeRefused, NotLeader, OutcomeUnknown
 from qcore.replica.events import ClientRequest, ReinstallMember, TransferLeader
-from qcore.replica.messages import PeerMessage
 from tests.driver.observer import Node, Observer
 from tests.driver.replicas import ReplicaCluster, ReplicaDriver
 from tests.replica.divergence.test_containment import cluster_of, diverge, diverged_at, write
@@ -216,7 +215,7 @@ class SentSnapshots(Observer):
     def __init__(self) -> None:
         self.senders: list[int] = []
 
-    def sent(self, node: Node, send: Send[PeerMessage]) -> None:
+    def sent(self, node: Node, send: Send) -> None:
         if isinstance(send.message, InstallSnapshot):
             self.senders.append(node.node_id)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from qcore.core.entry import Entry
 from qcore.sim import World, parse_scenario
 from qcore.sim.determinism.packed_table import PackedTable
-from qcore.sim.invariants.first_entries import FirstEntries
+from qcore.sim.records.first_entries import FirstEntries
 
 INDEXES = st.lists(st.integers(1, 9000), max_size=60)
 

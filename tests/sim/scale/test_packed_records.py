@@ -13,11 +13,11 @@ from qcore.core.effects import AppendLog, StoreSnapshot
 from qcore.core.entry import Entry, EntryKind, Membership, Snapshot, SnapshotMeta
 from qcore.sim import RunResult, Scenario, World, parse_scenario, run_scenario
 from qcore.sim.invariants import Invariants
-from qcore.sim.invariants.first_entries import FirstEntries
 from qcore.sim.records.applied_entries import AppliedEntries
 from qcore.sim.records.digest_table import DigestTable
 from qcore.sim.records.entry_archive import BLOCK, EntryArchive
 from qcore.sim.records.entry_list import EntryList
+from qcore.sim.records.first_entries import FirstEntries
 from qcore.sim.records.packed_numbers import PackedNumbers
 from qcore.sim.records.packed_rows import pack_integers, pack_rows, unpack_integers, unpack_rows
 from qcore.sim.verdict.snapshot_histories import EntryHistory
@@ -47,7 +47,7 @@ RESTORED = """
 @pytest.fixture
 def tiny_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nearly every entry that a snapshot covers is packed."""
-    for module in ("invariants.first_entries", "records.applied_entries", "records.entry_list"):
+    for module in ("records.first_entries", "records.applied_entries", "records.entry_list"):
         monkeypatch.setattr(f"qcore.sim.{module}.BLOCK", 4)
     monkeypatch.setattr("qcore.sim.records.digest_table._BLOCK", 2)
 

@@ -82,8 +82,8 @@ def takes_all_requests_first(patch: Patch) -> None:
             else:
                 inbox._messages -= 1
                 inbox._message_bytes -= size
-        inbox._woken = bool(inbox._events)
-        if inbox._woken:
+        inbox.waiting = bool(inbox._events)
+        if inbox.waiting:
             inbox._wake()
         return taken
 

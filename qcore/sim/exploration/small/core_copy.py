@@ -39,12 +39,15 @@ def _same(value: Any) -> Any:
 
 
 def _other(value: Any) -> Any:
-    """A value whose type is not listed: field by field if all its fields are slots."""
+    """A value whose type is not listed: field by field if it is a dataclass, or if all its fields are slots."""
     kind = type(value)
-    if not hasattr(kind, "__slots__") or hasattr(value, "__dict__"):
+    names = getattr(kind, "__dataclass_fields__", None)
+    if names is None and not hasattr(value, "__dict__"):
+        names = getattr(kind, "__slots__", None)
+    if names is None:
         return deepcopy(value)
     twin = object.__new__(kind)
-    for name in kind.__slots__:
+    for name in names:
         held = getattr(value, name)
         object.__setattr__(twin, name, _COPIERS.get(type(held), _other)(held))
     return twin

@@ -18,7 +18,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import Any, Final, TypeAlias, get_args
 
 from qcore.core.entry import DurableState, Entry, Membership, Snapshot
@@ -121,7 +122,7 @@ def of_server(server: RaftServer) -> Fingerprint:
 
 def of_value(value: Any) -> Fingerprint:
     """The fingerprint of any value of a core. Any: a field may have any type."""
-    kind = type(value)
+    kind: type = type(value)
     if kind in (int, str, bool, float, type(None)):
         return value
     if kind is Progress:
@@ -142,8 +143,16 @@ def of_value(value: Any) -> Fingerprint:
         return tuple([of_value(item) for item in value])
     if isinstance(value, Mapping):
         return frozenset({(of_value(key), of_value(item)) for key, item in value.items()})
-    names: tuple[str, ...] = kind.__slots__
-    return tuple([of_field(name, getattr(value, name)) for name in names])
+    return tuple([of_field(name, getattr(value, name)) for name in field_names(kind)])
+
+
+@cache
+def field_names(kind: type) -> tuple[str, ...]:
+    """The names of the fields of a dataclass, or of another class with slots."""
+    if is_dataclass(kind):
+        return tuple([field.name for field in fields(kind)])
+    names: tuple[str, ...] = kind.__slots__  # type: ignore[attr-defined]  # the core has no other classes
+    return names
 
 
 #: Fields of values within a core, and of messages, that hold the id of a node.
@@ -243,7 +252,7 @@ def of_message(sender: int, receiver: int, message: RaftMessage) -> Fingerprint:
 
 def renamed(value: Fingerprint, names: Mapping[int, int]) -> Fingerprint:
     """The fingerprint with the ids of nodes exchanged: `names` maps each id to its new one."""
-    kind = type(value)
+    kind: type = type(value)
     if kind is NodeRef:
         return NodeRef(names.get(value, value))
     if kind is tuple:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, cast
 
 from qcore.core.config import RaftConfig
 from qcore.core.effects import (
@@ -258,11 +258,11 @@ class _Run:
                 case SaveCommit() | _:
                     pass
 
-    def _send(self, effect: Send[RaftMessage]) -> None:
+    def _send(self, effect: Send) -> None:
         if self._gate.admit(effect):
-            self._leaves(effect.to, effect.message)
+            self._leaves(effect.to, cast(RaftMessage, effect.message))
         else:
-            self._held.append((effect.after, effect.to, effect.message))
+            self._held.append((effect.after, effect.to, cast(RaftMessage, effect.message)))
 
     def _leaves(self, to: int, message: RaftMessage) -> None:
         self._report.sent.append((to, message))

@@ -11,7 +11,7 @@ from qcore.sim.scenario.values import microseconds
 _FOREVER_US = 1 << 62  # later than any run ends
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)
 class Phase:
     """One part of the load.
 

@@ -21,7 +21,7 @@ from qcore.core.log.durable_state import apply_write, last_index
 from qcore.sim.faults.ledger import Fault
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)
 class _Rot:
     """The fault that flipped a bit, and the number that chooses the bit."""
 
@@ -29,7 +29,7 @@ class _Rot:
     place: int
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)
 class _TornWrite:
     """The part of a write that reached the disk, and the checksum of the whole write."""
 

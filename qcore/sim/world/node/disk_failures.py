@@ -22,7 +22,7 @@ DiskOperation = Literal["write", "sync", "read"]
 _NAMES: dict[DiskOperation, str] = {"write": "write to", "sync": "sync", "read": "read"}
 
 
-@dataclass(slots=True)
+@dataclass
 class IoErrors:
     """I/O errors that one firing causes.
 
@@ -40,7 +40,7 @@ class IoErrors:
     spent: Callable[[], object]
 
 
-@dataclass(slots=True)
+@dataclass
 class _Full:
     """No space: the disk may hold this many bytes of log and snapshot."""
 

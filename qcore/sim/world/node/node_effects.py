@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 from qcore.core.effects import (
     AppendLog,
@@ -111,13 +112,13 @@ class NodeEffects(EffectObserver):
         """Send the messages that waited until this write was durable."""
         self._recorder.durable(self._engine.now, write_id)
         for send in self._gate.release(write_id):
-            self._transmit(send.to, send.message)
+            self._transmit(send.to, cast(PeerMessage, send.message))
 
     # -- messages ---------------------------------------------------------------------------------
 
-    def _send(self, effect: Send[PeerMessage]) -> None:
+    def _send(self, effect: Send) -> None:
         if self._gate.admit(effect):
-            self._transmit(effect.to, effect.message)
+            self._transmit(effect.to, cast(PeerMessage, effect.message))
 
     def _transmit(self, to: int, message: PeerMessage) -> None:
         self.messages_sent += 1

@@ -18,7 +18,7 @@ from qcore.replica.peers.peer_admission import PeerAdmission
 from qcore.replica.replica import Replica
 
 
-@dataclass(slots=True)
+@dataclass
 class StoredIdentity:
     """The identity that the data directory of a simulated node holds in addition to the log.
 

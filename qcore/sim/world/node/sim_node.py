@@ -16,7 +16,6 @@ from qcore.machines.interface import StateMachine, SupportsChanges, WatchFilter
 from qcore.recording import LifeRecorder
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.events import KnownDiverged, PeerVersionSupport, ReplicaEvent, Reply
-from qcore.replica.messages import PeerMessage
 from qcore.replica.replica import Replica
 from qcore.sim.faults.ledger import Fault
 from qcore.sim.faults.triggers import NodeEvent, fire_matching
@@ -307,7 +306,7 @@ class SimNode:
             self._trace.recv(now, self.node_id, source, message_id, name)
             if type(payload) is InstallSnapshot:
                 self._effects.snapshot_source = source
-            event: MessageReceived[PeerMessage]
+            event: MessageReceived
             event = MessageReceived(source, payload)  # type: ignore[arg-type]  # peers send nothing else
             if self.events.holds:
                 self.events.add(event)

@@ -26,7 +26,7 @@ from qcore.sim.world.services import Services
 Deliver = Callable[[ReplicaEvent], bool]
 
 
-@dataclass(slots=True)
+@dataclass
 class _Connection:
     watcher: int
     number: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -97,11 +97,13 @@ def stops_on_a_full_disk(patch: Patch) -> None:
 def waits_for_the_disk_for_half_a_second(patch: Patch) -> None:
     """A message that waits for a write is sent after half a second, although the write is not durable."""
 
-    def send(effects: NodeEffects, effect: Send[PeerMessage]) -> None:
+    def send(effects: NodeEffects, effect: Send) -> None:
         if effects._gate.admit(effect):
-            effects._transmit(effect.to, effect.message)
+            effects._transmit(effect.to, cast(PeerMessage, effect.message))
         else:
-            effects._engine.after(500_000, lambda: effects._transmit(effect.to, effect.message))
+            effects._engine.after(
+                500_000, lambda: effects._transmit(effect.to, cast(PeerMessage, effect.message))
+            )
 
     init = NodeEffects.__init__
 
