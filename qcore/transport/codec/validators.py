@@ -19,6 +19,7 @@ from pydantic import ConfigDict, TypeAdapter
 from pydantic_core import CoreSchema, PydanticKnownError, SchemaValidator, core_schema
 
 from qcore.transport.wire import INT_LIMIT, MAX_ID_LENGTH, PEER_REQUESTS
+from qcore.wire_value import WireValue
 
 #: The most envelopes in an array frame, because each costs a response.
 MAX_ENVELOPES = 4096
@@ -209,6 +210,12 @@ def _strict_schema(
     return items
 
 
+def _is_wire_value(node: dict[str, Any]) -> bool:
+    """Whether a typed dictionary stands for a compiled dataclass: see `WireValue`."""
+    cls = node.get("cls")
+    return isinstance(cls, type) and issubclass(cls, WireValue)
+
+
 def _is_from_qcore(node: dict[str, Any]) -> bool:
     module: str = node["cls"].__module__
     return module.startswith(_QCORE_MODULES)
@@ -231,7 +238,7 @@ def _harden(node: Any, unknown: UnknownFields, in_qcore: bool, *, union: bool) -
     if not isinstance(node, dict):
         return
     kind = node.get("type")
-    if kind in ("dataclass", "typed-dict") and "cls" in node:
+    if kind == "dataclass" or (kind == "typed-dict" and _is_wire_value(node)):
         in_qcore = _is_from_qcore(node)
     if kind == "int":
         if "ge" not in node and "gt" not in node:
