@@ -38,7 +38,8 @@ def stamps() -> dict[str, list[int]]:
     }
 
 
-STAMPS = stamps()  # before the compiler reads the sources: an edit meanwhile makes its output old
+#: What `stamps` returned before the compiler read the sources: an edit meanwhile makes its output old.
+COMPILED_STAMPS: dict[str, list[int]] = {}
 
 
 def extensions() -> list[Extension]:
@@ -48,6 +49,7 @@ def extensions() -> list[Extension]:
     from mypyc.build import mypycify
 
     sys.path.insert(0, os.getcwd())  # mypy loads its plugins
+    COMPILED_STAMPS.update(stamps())
     level = os.environ.get("QCORE_COMPILE_LEVEL", "3")
     return mypycify(
         compiled_modules(),
@@ -68,7 +70,7 @@ class BuildExtensions(build_ext):
                 old.unlink()
         super().run()
         if self.inplace and self.extensions:
-            Path("qcore", "compiled.json").write_text(json.dumps(STAMPS))
+            Path("qcore", "compiled.json").write_text(json.dumps(COMPILED_STAMPS))
 
 
 setup(

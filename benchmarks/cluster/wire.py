@@ -63,7 +63,7 @@ class Measured:
     processes_us: tuple[float, ...] = ()
 
     def to_json(self) -> dict[str, object]:
-        """The fields by name."""
+        """The name of each field -> its value."""
         return asdict(self)
 
 

@@ -37,7 +37,7 @@ from benchmarks.support.python_build import CHECKOUT, busy, python_build
 PARTS = (*PROBES, "cluster")
 COMPILE = "QCORE_COMPILE=1 {python} setup.py --quiet build_ext --inplace"
 HOME = CHECKOUT / "out" / "bench" / "check"
-#: Of the loads on a cluster, by name: operation and requests in flight.
+#: The loads on a cluster: name -> operation, and requests in flight.
 LOADS = {
     "writes, 1 in flight": ("write", 1),
     "writes, 64 in flight": ("write", 64),

@@ -21,7 +21,7 @@ class Run:
         compiled: whether qcore was compiled.
         machine: the kind of processor, and how many cores.
         load: the load average of the 15 minutes before its end.
-        figures: by name; more is better, except for times.
+        figures: name -> value; more is better, except for times.
     """
 
     when: str

@@ -2,7 +2,8 @@
 
     python -m benchmarks.record.probes core|sim|codec
 
-Prints a JSON object: where qcore is, and the figures by name. More is better for each, and each counts processor time.
+Prints a JSON object: where qcore is, and the value of each figure. More is better for each, and each counts processor
+time.
 The modules of these benchmarks measure both checkouts, so only what they measure differs.
 """
 

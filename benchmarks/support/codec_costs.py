@@ -35,7 +35,7 @@ CODEC = Codec({**REGISTRY, "Perform": Perform})
 
 
 def codec_costs(repeats: int = 7, calls: int = 5000) -> dict[str, float]:
-    """The costs by name."""
+    """What is measured -> its cost."""
     entry = Entry(11, 3, "command", json.dumps({"CreateEntity": {"name": "x" * 60}}), 17)
     messages = {
         "append with one entry": wrap_request("12", AppendEntries(3, 1, 10, 3, 9, [entry], 7)),

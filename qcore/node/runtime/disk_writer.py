@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from qcore.core.effects import Write
 from qcore.core.entry import DurableState
@@ -70,44 +70,37 @@ class MakeWriter(Protocol):
         ...
 
 
-def thread_or_loop(
-    storage: LogStorage,
-    *,
-    on_durable: Callable[[int], None],
-    on_error: Callable[[StorageError], None],
-    on_disk_full: Callable[[DiskFull | None], None],
-    on_snapshot_stored: Callable[[int], None],
-    loaded: DurableState,
-) -> DiskWriter:
-    """A thread that writes, and the event loop if it may wait and the disk is fast; see `MakeWriter`."""
-    return GroupCommitWriter(
-        storage,
-        asyncio.get_running_loop().call_soon_threadsafe,
-        on_durable=on_durable,
-        on_error=on_error,
-        on_disk_full=on_disk_full,
-        on_snapshot_stored=on_snapshot_stored,
-        loaded=loaded,
-        pace=SyncPace(),
-    )
+def _writer_with(make_pace: Callable[[], SyncPace | None]) -> MakeWriter:
+    """What makes writers of one kind.
+
+    Args:
+        make_pace: decides for a new writer when the event loop may write; None if it never may.
+    """
+
+    def make(
+        storage: LogStorage,
+        *,
+        on_durable: Callable[[int], None],
+        on_error: Callable[[StorageError], None],
+        on_disk_full: Callable[[DiskFull | None], None],
+        on_snapshot_stored: Callable[[int], None],
+        loaded: DurableState,
+    ) -> DiskWriter:
+        return GroupCommitWriter(
+            storage,
+            asyncio.get_running_loop().call_soon_threadsafe,
+            on_durable=on_durable,
+            on_error=on_error,
+            on_disk_full=on_disk_full,
+            on_snapshot_stored=on_snapshot_stored,
+            loaded=loaded,
+            pace=make_pace(),
+        )
+
+    return make
 
 
-def disk_thread(
-    storage: LogStorage,
-    *,
-    on_durable: Callable[[int], None],
-    on_error: Callable[[StorageError], None],
-    on_disk_full: Callable[[DiskFull | None], None],
-    on_snapshot_stored: Callable[[int], None],
-    loaded: DurableState,
-) -> DiskWriter:
-    """A thread that writes; see `MakeWriter`. For a loop that others use: a leader among them must not wait."""
-    return GroupCommitWriter(
-        storage,
-        asyncio.get_running_loop().call_soon_threadsafe,
-        on_durable=on_durable,
-        on_error=on_error,
-        on_disk_full=on_disk_full,
-        on_snapshot_stored=on_snapshot_stored,
-        loaded=loaded,
-    )
+#: A thread that writes, and the event loop if it may wait and the disk is fast.
+thread_or_loop: Final = _writer_with(SyncPace)
+#: A thread that writes. For a loop that others use: a leader among them must not wait.
+disk_thread: Final = _writer_with(lambda: None)

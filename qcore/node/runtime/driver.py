@@ -270,9 +270,8 @@ class ReplicaDriver:
                     self._observer.busy()
             self._execute(effects, now)
             contact = replica.core.last_leader_contact
-            if (
-                contact != self._leader_contact
-            ):  # at each message of the leader: for how long it was silent
+            if contact != self._leader_contact:
+                # At each message of the leader: for how long it was silent.
                 if contact is not None and self._leader_contact is not None:
                     silent_us = contact - self._leader_contact
                     self._metrics.leader_gap_seconds.observe(silent_us / 1e6)

@@ -73,7 +73,7 @@ class Codec:
     Args:
         registry: name on the wire -> dataclass with an `id: str` field. See `wire.REGISTRY`.
         bounds: what one frame of a client may hold.
-        readers: of messages of clients that are frequent, by name.
+        readers: name of a client's message -> its quick reader, for the most frequent ones.
 
     Attributes:
         registry, bounds: the arguments.
@@ -98,7 +98,7 @@ class Codec:
         #: Made when a class is first encoded: a node only reads most messages.
         self._encoders: dict[type, _Encoder] = {}
         self._writers = quick_writers()
-        self._peer_readers = {name: PEER_READERS[name] for name in PEER_READERS if name in registry}
+        self._peer_readers = {name: read for name, read in PEER_READERS.items() if name in registry}
         self._client_readers = dict(readers or {})
         self._quick_names = frozenset(
             name.encode() for name in (*self._peer_readers, *self._client_readers)

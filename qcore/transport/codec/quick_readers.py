@@ -61,11 +61,17 @@ def is_id(value: object) -> bool:
     return type(value) is str and len(value) <= MAX_ID_LENGTH
 
 
-def _append(content: Any) -> tuple[object, int] | None:
+def _request(content: Any) -> dict[str, Any] | None:
+    """The request in the content of a message."""
     if type(content) is not dict or tuple(content) != _CONTENT or not is_id(content["id"]):
         return None
     body = content["request"]
-    if type(body) is not dict:
+    return body if type(body) is dict else None
+
+
+def _append(content: Any) -> tuple[object, int] | None:
+    body = _request(content)
+    if body is None:
         return None
     get: Callable[..., Any] = body.get
     term = get("term")
@@ -161,10 +167,8 @@ def _append_response(content: Any) -> tuple[object, int] | None:
 
 
 def _forward(content: Any) -> tuple[object, int] | None:
-    if type(content) is not dict or tuple(content) != _CONTENT or not is_id(content["id"]):
-        return None
-    body = content["request"]
-    if type(body) is not dict:
+    body = _request(content)
+    if body is None:
         return None
     get: Callable[..., Any] = body.get
     number = get("forward_id")
@@ -197,10 +201,8 @@ def _forward_response(content: Any) -> tuple[object, int] | None:
 
 
 def _read_index(content: Any) -> tuple[object, int] | None:
-    if type(content) is not dict or tuple(content) != _CONTENT or not is_id(content["id"]):
-        return None
-    body = content["request"]
-    if type(body) is not dict or tuple(body) != ("read_id", "timeout_ms"):
+    body = _request(content)
+    if body is None or tuple(body) != ("read_id", "timeout_ms"):
         return None
     number, timeout = body["read_id"], body["timeout_ms"]
     if not are_counts((number, timeout)):

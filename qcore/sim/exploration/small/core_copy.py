@@ -13,6 +13,8 @@ import random
 from collections import deque
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import Any, Final
 
 from qcore.core.config import RaftConfig
@@ -38,15 +40,22 @@ def _same(value: Any) -> Any:
     return value
 
 
+@cache
+def field_names(kind: type) -> tuple[str, ...] | None:
+    """The names of the fields of a dataclass, or of another class whose objects have only slots; None for the rest."""
+    if is_dataclass(kind):
+        return tuple([field.name for field in fields(kind)])
+    names: tuple[str, ...] | None = getattr(kind, "__slots__", None)
+    return None if kind.__dictoffset__ else names
+
+
 def _other(value: Any) -> Any:
     """A value whose type is not listed: field by field if it is a dataclass, or if all its fields are slots."""
-    kind = type(value)
-    names = getattr(kind, "__dataclass_fields__", None)
-    if names is None and not hasattr(value, "__dict__"):
-        names = getattr(kind, "__slots__", None)
+    kind: type = type(value)
+    names = field_names(kind)
     if names is None:
         return deepcopy(value)
-    twin = object.__new__(kind)
+    twin: object = object.__new__(kind)
     for name in names:
         held = getattr(value, name)
         object.__setattr__(twin, name, _COPIERS.get(type(held), _other)(held))

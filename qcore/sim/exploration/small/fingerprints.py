@@ -18,8 +18,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
-from functools import cache
+from dataclasses import fields
 from typing import Any, Final, TypeAlias, get_args
 
 from qcore.core.entry import DurableState, Entry, Membership, Snapshot
@@ -27,6 +26,7 @@ from qcore.core.log.progress import Progress
 from qcore.core.log.raft_log import RaftLog
 from qcore.core.messages import RaftMessage
 from qcore.core.raft_server import RaftServer, ReadRounds
+from qcore.sim.exploration.small.core_copy import field_names
 
 #: Nested tuples and frozen sets of numbers, texts and `NodeRef`. Any: Python cannot name a recursive type of tuples.
 Fingerprint: TypeAlias = Any
@@ -143,16 +143,9 @@ def of_value(value: Any) -> Fingerprint:
         return tuple([of_value(item) for item in value])
     if isinstance(value, Mapping):
         return frozenset({(of_value(key), of_value(item)) for key, item in value.items()})
-    return tuple([of_field(name, getattr(value, name)) for name in field_names(kind)])
-
-
-@cache
-def field_names(kind: type) -> tuple[str, ...]:
-    """The names of the fields of a dataclass, or of another class with slots."""
-    if is_dataclass(kind):
-        return tuple([field.name for field in fields(kind)])
-    names: tuple[str, ...] = kind.__slots__  # type: ignore[attr-defined]  # the core has no other classes
-    return names
+    names = field_names(kind)
+    assert names is not None, "the core has no other classes"
+    return tuple([of_field(name, getattr(value, name)) for name in names])
 
 
 #: Fields of values within a core, and of messages, that hold the id of a node.
