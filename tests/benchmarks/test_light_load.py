@@ -15,6 +15,7 @@ import pytest
 
 from benchmarks.bench_cluster import CASES, Figures, rows_of, run_in_turns
 from benchmarks.cluster.etcd_wire import GrpcWire, HttpWire
+from benchmarks.cluster.lean_cluster import LeanSystem
 from benchmarks.cluster.light_load import generate, shares
 from benchmarks.cluster.qcore_wire import QcoreWire
 from benchmarks.cluster.systems import (
@@ -222,3 +223,13 @@ def test_systems_get_the_same_load_in_turns(node: QcoreSystem) -> None:
     assert (first.system, second.system) == ("qcore", "again")
     assert len(first.rounds) == len(second.rounds) == 2
     assert first.to_json()["errors"] == second.to_json()["errors"] == 0
+
+
+def test_the_lean_processes_answer_as_a_node_does() -> None:
+    with ExitStack() as stack:
+        lean = LeanSystem(stack, 2)
+        found = measure(lean, "write", 5, SECONDS)
+        with pytest.raises(ValueError, match="writes at their leader only"):
+            measure(lean, "read", 1, SECONDS)
+    assert found.errors == 0
+    assert found.per_s > 0
