@@ -25,15 +25,16 @@ def compiled_modules() -> list[str]:
     """The files to compile, relative to the checkout."""
     settings = tomllib.loads(Path("pyproject.toml").read_text())["tool"]["qcore"]["compiled"]
     left_out = {Path(name) for name in settings["exclude"]}
-    found = {path for pattern in settings["include"] for path in Path().glob(pattern)}
+    patterns = settings["include"] + (settings["only_in_place"] if "--inplace" in sys.argv else [])
+    found = {path for pattern in patterns for path in Path().glob(pattern)}
     return sorted(str(p) for p in found - left_out if p.name != "__init__.py")
 
 
 def stamps() -> dict[str, list[int]]:
-    """The state of each source to compile, by its path in the package."""
+    """The state of each source to compile, by its path from the package."""
     states = {path: Path(path).stat() for path in compiled_modules()}
     return {
-        str(Path(path).relative_to("qcore")): [state.st_mtime_ns, state.st_size]
+        os.path.relpath(path, "qcore"): [state.st_mtime_ns, state.st_size]
         for path, state in states.items()
     }
 
@@ -66,8 +67,10 @@ class BuildExtensions(build_ext):
     def run(self) -> None:
         """See `setuptools.Command`."""
         if self.inplace:
-            for old in [*Path("qcore").rglob("*.so"), *Path().glob(f"{LIBRARY_GROUP}__mypyc.*")]:
-                old.unlink()
+            folders = [Path("qcore"), Path("benchmarks")]
+            old = [path for folder in folders for path in folder.rglob("*.so")]
+            for path in [*old, *Path().glob(f"{LIBRARY_GROUP}__mypyc.*")]:
+                path.unlink()
         super().run()
         if self.inplace and self.extensions:
             Path("qcore", "compiled.json").write_text(json.dumps(COMPILED_STAMPS))

@@ -1,9 +1,10 @@
 """The speed of the pure core: three servers in one process, without disk, network or JSON.
 
-    python -m benchmarks.bench_core [--commands 20000] [--json]
+    python -m benchmarks.bench_core [--commands 20000] [--interpreted-loop] [--json]
 
 Every step of every server counts. A write is durable immediately, but the core still gets a separate `WriteDurable`
-event, as from a real driver.
+event, as from a real driver. The loop around the cores is `benchmarks.loops.core_cluster`, which is compiled if qcore
+is.
 
 | figure | what is replicated |
 |---|---|
@@ -18,130 +19,22 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import random
 import time
-from collections import deque
 from collections.abc import Callable
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
 
+from benchmarks.loops import core_cluster
+from benchmarks.loops.core_cluster import CoreCluster
 from benchmarks.support.results import save
-from qcore.core import DurableState, Entry, HardState, Membership, RaftConfig, RaftCore
-from qcore.core.effects import Effect, Send
-from qcore.core.events import Campaign, Event, MessageReceived, Propose, ReadRequested, WriteDurable
-
-GROUP = 64
-COMMAND = "x" * 100
-MEMBERSHIP = Membership(voters=(1, 2, 3))
-
-
-class Cluster:
-    """Cores that share one queue of events. Server 1 leads.
-
-    Args:
-        membership: the configuration; by default three voters.
-        pre_vote, check_quorum, lease_reads: as in `RaftConfig`.
-    """
-
-    def __init__(
-        self,
-        membership: Membership = MEMBERSHIP,
-        *,
-        pre_vote: bool = True,
-        check_quorum: bool = True,
-        lease_reads: bool = False,
-    ) -> None:
-        entry = Entry(1, 1, "membership", membership.to_json(), 0)
-        self.now = 0
-        self.steps = 0
-        self.queue: deque[tuple[int, Event]] = deque()
-        self.cores = {
-            node_id: RaftCore(
-                RaftConfig(
-                    node_id=node_id,
-                    pre_vote=pre_vote,
-                    check_quorum=check_quorum,
-                    lease_reads=lease_reads,
-                ),
-                DurableState(HardState(1, None, 0), None, [entry]),
-                rng=random.Random(node_id),
-                now=0,
-            )
-            for node_id in membership.members()
-        }
-        for core in self.cores.values():
-            core.initial_effects()
-        self.now = max(core.next_deadline() for core in self.cores.values())
-        self.step(1, Campaign())
-        self.settle()
-        assert self.cores[1].role == "leader"
-
-    def step(self, node_id: int, event: Event) -> None:
-        """Make one step and queue its effects: the completion of the write first, then the messages."""
-        self.steps += 1
-        effects = self.cores[node_id].step(event, self.now)
-        write_id = last_write(effects)
-        if write_id:
-            self.queue.append((node_id, WriteDurable(write_id)))
-        for effect in effects:
-            if isinstance(effect, Send):
-                self.queue.append((effect.to, MessageReceived(node_id, effect.message)))
-
-    def settle(self) -> None:
-        queue = self.queue
-        while queue:
-            node_id, event = queue.popleft()
-            self.step(node_id, event)
-
-    @property
-    def committed(self) -> int:
-        return self.cores[1].commit_index
-
-
-def last_write(effects: list[Effect]) -> int:
-    for effect in reversed(effects):
-        write_id = getattr(effect, "write_id", 0)
-        if write_id:
-            return int(write_id)
-    return 0
-
-
-def one_at_a_time(cluster: Cluster) -> int:
-    cluster.step(1, Propose([COMMAND], cluster.now))
-    cluster.settle()
-    return 1
-
-
-def pipelined(cluster: Cluster) -> int:
-    for _ in range(GROUP):
-        cluster.step(1, Propose([COMMAND], cluster.now))
-    cluster.settle()
-    return GROUP
-
-
-def batched(cluster: Cluster) -> int:
-    cluster.step(1, Propose([COMMAND] * GROUP, cluster.now))
-    cluster.settle()
-    return GROUP
-
-
-def reads(cluster: Cluster) -> int:
-    for number in range(GROUP):
-        cluster.step(1, ReadRequested(number))
-    cluster.settle()
-    return GROUP
-
-
-def lease_reads(cluster: Cluster) -> int:
-    for number in range(GROUP):
-        cluster.step(1, ReadRequested(number, lease=True))
-    cluster.settle()
-    return GROUP
 
 
 def measure(
-    work: Callable[[Cluster], int],
+    work: Callable[[CoreCluster], int],
     operations: int,
     repeats: int = 5,
-    make: Callable[[], Cluster] = Cluster,
+    make: Callable[[], CoreCluster] = CoreCluster,
 ) -> dict[str, float]:
     """The best of several runs, in CPU time, because other work on the machine only adds time."""
     best: dict[str, float] = {}
@@ -154,7 +47,7 @@ def measure(
         while done < operations:
             done += work(cluster)
         seconds = time.process_time() - start
-        if work not in (reads, lease_reads):
+        if work.__name__ not in ("reads", "lease_reads"):
             assert cluster.committed == done + 2, "every command must be committed"
         figures = {
             "operations_per_s": round(done / seconds),
@@ -166,20 +59,35 @@ def measure(
     return best
 
 
-def run(commands: int = 20_000) -> dict[str, dict[str, float]]:
+def run(commands: int = 20_000, loop: ModuleType = core_cluster) -> dict[str, dict[str, float]]:
     """All figures, by name."""
-    return {
-        work.__name__: measure(work, commands)
-        for work in (one_at_a_time, pipelined, batched, reads)
-    }
+    works = (loop.one_at_a_time, loop.pipelined, loop.batched, loop.reads)
+    return {work.__name__: measure(work, commands, make=loop.CoreCluster) for work in works}
+
+
+def interpreted_loop() -> ModuleType:
+    """The loop as plain Python, whatever the build of the cores is."""
+    source = Path(core_cluster.__file__).with_name("core_cluster.py")
+    spec = spec_from_file_location("interpreted_core_cluster", source)
+    assert spec is not None, "the name is that of a source"
+    assert spec.loader is not None, "as the line above"
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--commands", type=int, default=20_000, help="operations for each figure")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--interpreted-loop",
+        action="store_true",
+        help="run the loop around the cores as plain Python",
+    )
     arguments = parser.parse_args()
-    figures = run(arguments.commands)
+    loop = interpreted_loop() if arguments.interpreted_loop else core_cluster
+    figures = run(arguments.commands, loop)
     save("core", figures)
     if arguments.json:
         print(json.dumps({"core": figures}))

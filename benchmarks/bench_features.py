@@ -24,6 +24,8 @@ from pathlib import Path
 
 from benchmarks import bench_core
 from benchmarks.cluster.library_load import CONNECTIONS, VALUE, Row, prepare, row_of
+from benchmarks.loops import core_cluster
+from benchmarks.loops.core_cluster import CoreCluster
 from qcore.client.client import Client
 from qcore.client.request_sender import Json
 from qcore.core import Membership
@@ -65,15 +67,15 @@ def cost(feature: str, without: Sequence[float], with_it: Sequence[float]) -> Co
 
 def core_costs(rounds: int, commands: int) -> list[Cost]:
     """Measure features of the core, with the same commands or reads on three or five cores."""
-    one, reads = bench_core.one_at_a_time, bench_core.reads
+    one, reads = core_cluster.one_at_a_time, core_cluster.reads
 
-    def rate(work: Callable[[bench_core.Cluster], int], **settings: object) -> Callable[[], float]:
+    def rate(work: Callable[[CoreCluster], int], **settings: object) -> Callable[[], float]:
         def once() -> float:
             figures = bench_core.measure(
                 work,
                 commands,
                 1,
-                lambda: bench_core.Cluster(**settings),  # type: ignore[arg-type] # settings by name
+                lambda: CoreCluster(**settings),  # type: ignore[arg-type] # settings by name
             )
             return figures["operations_per_s"]
 
@@ -97,7 +99,7 @@ def core_costs(rounds: int, commands: int) -> list[Cost]:
         (
             "lease reads, against ReadIndex",
             rate(reads),
-            rate(bench_core.lease_reads, lease_reads=True),
+            rate(core_cluster.lease_reads, lease_reads=True),
         ),
     ]
     costs: list[Cost] = []

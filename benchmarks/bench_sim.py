@@ -8,12 +8,9 @@ import json
 import pstats
 import time
 
-from simpy.core import Environment
-from simpy.events import NORMAL
-
 from benchmarks.support.results import save
 from qcore.sim import Scenario, parse_scenario, run_scenario
-from qcore.sim.world.engine import Call
+from qcore.sim.world.clock.engine import NEVER_US, Engine
 
 #: The Raft demo of another simulator, with 5 nodes and a client: simulated seconds per second of real time.
 REFERENCE_SIMULATED_S_PER_S = 43
@@ -74,21 +71,22 @@ def measure(nodes: int, writes_per_s: int, seconds: int, rounds: int) -> dict[st
     }
 
 
-def simpy_events_per_s(events: int = 300_000) -> float:
-    """The upper limit: SimPy alone, with the callback event that the simulator uses."""
-    env = Environment(initial_time=0)
+def engine_events_per_s(events: int = 300_000, waiting: int = 200) -> float:
+    """The upper limit: the event queue alone, with about as many waiting events as in a run of 5 nodes."""
+    engine = Engine()
     left = events
 
-    def again(_event: object) -> None:
+    def again() -> None:
         nonlocal left
         left -= 1
-        if left:
-            env.schedule(Call(again), NORMAL, 1)
+        if left > 0:
+            engine.after(left * 7919 % 5000 + 1, again)
 
-    env.schedule(Call(again), NORMAL, 1)
-    start = time.perf_counter()
-    env.run()
-    return events / (time.perf_counter() - start)
+    for number in range(waiting):
+        engine.after(number, again)
+    start = time.process_time()
+    engine.run(NEVER_US)
+    return events / (time.process_time() - start)
 
 
 def shares(nodes: int, writes_per_s: int, seconds: int) -> dict[str, float]:
@@ -121,10 +119,10 @@ def main() -> None:
         for nodes, writes in ((3, 50), (5, 0), (5, 50), (5, 200))
     ]
     parts = shares(5, 50, arguments.seconds)
-    events = simpy_events_per_s()
+    events = engine_events_per_s()
     save("sim", rows)
     if arguments.json:
-        print(json.dumps({"runs": rows, "percent": parts, "simpy_events_per_s": events}))
+        print(json.dumps({"runs": rows, "percent": parts, "engine_events_per_s": events}))
         return
     print("simulator, trace and all checks on")
     print(f"{'nodes':>6} {'writes/s':>9} {'simulated s/s':>14} {'messages/s':>11}")
@@ -134,7 +132,7 @@ def main() -> None:
             f"{row['simulated_s_per_s']:>14.0f} {row['messages_per_s']:>11.0f}"
         )
     print(f"another simulator's demo with 5 nodes: {REFERENCE_SIMULATED_S_PER_S} simulated s/s")
-    print(f"SimPy alone: {events:.0f} callback events/s")
+    print(f"the event queue alone: {events:.0f} events/s")
     print("where the time goes, 5 nodes and 50 writes/s (profiled, percent):")
     for name, percent in parts.items():
         print(f"  {name:18} {percent:5.1f}")

@@ -9,11 +9,13 @@ have changed since `make compile` runs pure Python, with a warning.
 
 from __future__ import annotations
 
+import copyreg
 import os
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import Field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import Field, fields, is_dataclass
+from functools import cache
 from importlib.machinery import (
     EXTENSION_SUFFIXES,
     SOURCE_SUFFIXES,
@@ -24,7 +26,10 @@ from importlib.machinery import (
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
+
+if TYPE_CHECKING:
+    import ast  # late, below: it takes milliseconds
 
 #: The library that holds the code of all compiled modules. Each `.so` file beside a source only refers to it.
 LIBRARY: Final = "qcore_compiled__mypyc"
@@ -34,12 +39,28 @@ STAMPS: Final = "compiled.json"
 PURE_VARIABLE: Final = "QCORE_PURE"
 
 _PACKAGE: Final = Path(__file__).parent
+#: The packages that have compiled modules. In a checkout these are also the loops of benchmarks.
+_COMPILED: Final = ("qcore.", "benchmarks.loops.")
 
 Build = Literal["compiled", "pure"]
 
+if TYPE_CHECKING:
+    # For the compiler, which knows the decorator by this name. Nothing needs the package when qcore runs.
+    from mypy_extensions import mypyc_attr as mypyc_attr
+else:
+    _Class = TypeVar("_Class")
+
+    def mypyc_attr(**_options: bool | int) -> Callable[[_Class], _Class]:
+        """Options of a compiled class; without the compiler they mean nothing.
+
+        `acyclic`: no instance is ever part of a cycle of references, so the collector need not look at any.
+        `allow_interpreted_subclasses`: programs may inherit from it.
+        """
+        return lambda cls: cls
+
 
 class _SourceFinder:
-    """Finds the sources of qcore's modules, although there are compiled ones beside them."""
+    """Finds the sources of modules, although there are compiled ones beside them."""
 
     def __init__(self) -> None:
         self._finders: dict[str, FileFinder] = {}
@@ -48,7 +69,7 @@ class _SourceFinder:
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """See `importlib.abc.MetaPathFinder`."""
-        if not name.startswith("qcore.") or path is None:
+        if not name.startswith(_COMPILED) or path is None:
             return None
         for entry in path:
             finder = self._finders.get(entry)
@@ -108,32 +129,73 @@ def _load(library: Path) -> None:
     spec.loader.exec_module(module)
 
 
-def restore_annotations(names: Mapping[str, object]) -> None:
-    """Give the dataclasses of a compiled module the annotations of its source. Call it at the end of the module.
+def restore_source(names: Mapping[str, object]) -> None:
+    """Give the classes of a compiled module what the compiler dropped. Call it at the end of the module.
 
-    A compiled dataclass has lost all but the outermost class of each (`list` for `list[int]`). Pydantic and the codec
-    of recordings build on them. In the pure build this does nothing.
+    A compiled class has no docstring. The annotations of a compiled dataclass have lost all but the outermost class of
+    each (`list` for `list[int]`); pydantic and the codec of recordings build on them. In the pure build this does
+    nothing. It takes some milliseconds, so only modules whose classes need it call it.
 
     Args:
         names: the module's `globals()`.
     """
     if BUILD == "pure":
         return
+    for cls in names.values():
+        if isinstance(cls, type) and cls.__module__ == names["__name__"]:
+            restore_class(cls)
+
+
+def restore_class(cls: type) -> None:
+    """Give one class what the compiler dropped, if it is compiled: see `restore_source`."""
+    if BUILD == "pure" or "__mypyc_attrs__" not in vars(cls):
+        return
     import ast
 
-    source = _PACKAGE.parent.joinpath(*str(names["__name__"]).split(".")).with_suffix(".py")
-    for node in ast.parse(source.read_text(encoding="utf-8")).body:
-        if not isinstance(node, ast.ClassDef):
-            continue
-        cls = names[node.name]
-        fields: dict[str, Field[object]] = getattr(cls, "__dataclass_fields__", {})
-        for part in node.body:
-            if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name):
-                field = fields.get(part.target.id)
-                if field is not None:
-                    text = ast.unparse(part.annotation)
-                    cls.__annotations__[field.name] = text
-                    field.type = text  # as without the compiler
+    node = _classes_in(cls.__module__)[cls.__name__]
+    cls.__doc__ = ast.get_docstring(node, clean=False)
+    held: dict[str, Field[object]] = getattr(cls, "__dataclass_fields__", {})
+    for part in node.body:
+        if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name):
+            field = held.get(part.target.id)
+            if field is not None:
+                text = ast.unparse(part.annotation)
+                cls.__annotations__[field.name] = text
+                field.type = text  # as without the compiler
+
+
+@cache
+def _classes_in(module: str) -> dict[str, ast.ClassDef]:
+    """The classes in the source of a module."""
+    import ast
+
+    source = _PACKAGE.parent.joinpath(*module.split(".")).with_suffix(".py")
+    body = ast.parse(source.read_text(encoding="utf-8")).body
+    return {node.name: node for node in body if isinstance(node, ast.ClassDef)}
+
+
+def register_copies(names: Mapping[str, object]) -> None:
+    """Let `copy` and `pickle` copy the dataclasses of a compiled module. Call it at the end of the module.
+
+    Python makes a copy without the constructor, and gives it the `__dict__` of the original. A compiled value has no
+    `__dict__`, and no instance before its constructor: such a copy would fail or, without a word, lose all fields. In
+    the pure build this does nothing.
+
+    Args:
+        names: the module's `globals()`.
+    """
+    if BUILD == "pure":
+        return
+    for cls in names.values():
+        if isinstance(cls, type) and cls.__module__ == names["__name__"] and is_dataclass(cls):
+            copyreg.pickle(cls, _fields_of)
+
+
+def _fields_of(value: object) -> tuple[type, tuple[object, ...]]:
+    """What makes an equal value: its class, and the arguments of the constructor."""
+    kind = type(value)
+    assert is_dataclass(kind), "only these are registered"
+    return kind, tuple([getattr(value, field.name) for field in fields(kind)])
 
 
 #: Which build this process runs. The package imports this module first.

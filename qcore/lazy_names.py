@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 
+from qcore.compiled_build import restore_class
+
 
 def lazy_names(
     package: str, homes: Mapping[str, tuple[str, ...]]
@@ -25,6 +27,8 @@ def lazy_names(
         if name not in module_of:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         value: object = getattr(import_module(module_of[name]), name)
+        if isinstance(value, type) and not value.__doc__:
+            restore_class(value)
         setattr(sys.modules[package], name, value)  # the next use finds it without this function
         return value
 

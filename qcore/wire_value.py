@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
-from qcore.compiled_build import BUILD
+from qcore.compiled_build import BUILD, mypyc_attr
 
 #: A schema of pydantic-core, which the core does not import: nested dictionaries of many kinds.
 Schema = dict[str, Any]
@@ -23,6 +23,7 @@ class SchemaHandler(Protocol):
         ...
 
 
+@mypyc_attr(acyclic=True)
 class WireValue:
     """The base of a dataclass that pydantic reads from JSON and writes to it.
 
@@ -68,15 +69,16 @@ def schema_of_compiled(cls: type, dataclass_schema: Schema) -> Schema:
     make = cast(Callable[..., object], cls)
     names = tuple(written)
 
-    def from_fields(values: dict[str, object]) -> object:
-        return make(**values)
+    def read_value(value: object, read_fields: Callable[[object], dict[str, object]]) -> object:
+        # Pydantic takes an instance of a dataclass as it is.
+        return value if isinstance(value, cls) else make(**read_fields(value))
 
     def to_fields(value: object) -> dict[str, object]:
         return {name: getattr(value, name) for name in names}
 
     return {
-        "type": "function-after",
-        "function": {"type": "no-info", "function": from_fields},
+        "type": "function-wrap",
+        "function": {"type": "no-info", "function": read_value},
         "schema": {**common, "fields": read},
         "serialization": {
             "type": "function-plain",

@@ -18,6 +18,7 @@ from hypothesis import is_hypothesis_test, settings
 
 from tests import forked_processes
 from tests.checkout import CHECKOUT
+from tests.source import pure_build
 
 settings.register_profile("qcore", deadline=None)
 settings.load_profile("qcore")
@@ -44,6 +45,7 @@ def keep_bytecode() -> None:
 
 keep_bytecode()
 forked_processes.install()
+pure_build.install()
 
 
 def pytest_collection_finish() -> None:
@@ -63,3 +65,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         stated = getattr(function, _SETTINGS, None) or settings()
         fewer = min(stated.max_examples, SHORT_EXAMPLES)
         setattr(function, _SETTINGS, settings(stated, max_examples=fewer))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs the pure build, if this is the compiled one."""
+    pure_build.skip_marked(item)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print how many tests were skipped because they need the pure build."""
+    for line in pure_build.summary(terminalreporter.stats.get("skipped", [])):
+        terminalreporter.write_line(line)

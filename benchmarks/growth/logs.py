@@ -7,8 +7,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.bench_core import Cluster, one_at_a_time, pipelined
 from benchmarks.bench_growth import resident_bytes
+from benchmarks.loops.core_cluster import CoreCluster, one_at_a_time, pipelined
 from qcore.core.effects import AppendLog
 from qcore.core.entry import Entry
 from qcore.storage.sqlite.sqlite_storage import SqliteStorage
@@ -28,7 +28,7 @@ def log_figures(length: int) -> dict[str, float]:
 def _in_the_core(length: int) -> dict[str, float]:
     """Three servers that have replicated this many entries replicate one more, again and again."""
     before = resident_bytes()
-    cluster = Cluster()
+    cluster = CoreCluster()
     while cluster.committed < length:
         pipelined(cluster)
     gc.collect()

@@ -29,6 +29,7 @@ from pathlib import Path
 
 from benchmarks import bench_core
 from benchmarks.cluster.systems import QcoreSystem, measure
+from benchmarks.loops import core_cluster
 from benchmarks.peers import simulators
 from benchmarks.support.python_build import CHECKOUT, python_build
 from benchmarks.support.results import save
@@ -137,7 +138,7 @@ def with_etcd_raft(rounds: int, _: float) -> Iterator[Compared]:
         taken: dict[str, list[tuple[float, float]]] = {
             name: [] for name in ("one_at_a_time", "pipelined", "reads")
         }
-        works = (bench_core.one_at_a_time, bench_core.pipelined, bench_core.reads)
+        works = (core_cluster.one_at_a_time, core_cluster.pipelined, core_cluster.reads)
         for _round in range(rounds):
             done = subprocess.run([str(program)], capture_output=True, text=True, check=True)
             theirs = json.loads(done.stdout)

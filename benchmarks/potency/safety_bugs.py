@@ -88,7 +88,7 @@ def needs_only_the_new_voters(patch: Patch) -> None:
     """In the joint phase, a majority of the new voters decides alone."""
     value, vote = quorum._majority_value, quorum._majority_vote
 
-    def quorum_value(membership: Membership, values: Mapping[int, int]) -> int:
+    def quorum_value(membership: Membership, values: dict[int, int]) -> int:
         return value(membership.voters, values)
 
     def vote_result(membership: Membership, votes: Mapping[int, bool]) -> quorum.VoteResult:
@@ -106,6 +106,7 @@ def keeps_a_truncated_configuration(patch: Patch) -> None:
         kept = [*server.memberships]
         truncate(server, from_index)
         server.memberships[:] = kept
+        server.membership_index, server.membership = kept[-1]
 
     patch.setattr(RaftServer, "truncate", keeping)
 

@@ -17,8 +17,9 @@ from collections.abc import Callable
 def core() -> dict[str, float]:
     """Operations per second of the core alone."""
     from benchmarks import bench_core
+    from benchmarks.loops import core_cluster
 
-    works = (bench_core.one_at_a_time, bench_core.pipelined, bench_core.reads)
+    works = (core_cluster.one_at_a_time, core_cluster.pipelined, core_cluster.reads)
     return {
         f"core: {work.__name__}": bench_core.measure(work, 3000, 2)["operations_per_s"]
         for work in works

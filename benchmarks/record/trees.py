@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -138,8 +139,10 @@ def probe(name: str, tree: Path, program: str, tools: Path) -> dict[str, float]:
 
 def make_tools(place: Path) -> Path:
     """A folder that holds these benchmarks and no qcore."""
-    place.mkdir(parents=True, exist_ok=True)
-    link = place / "benchmarks"
-    if not link.is_symlink():
-        link.symlink_to(CHECKOUT / "benchmarks")
+    folder = place / "benchmarks"
+    if folder.is_symlink():  # as this function once made it
+        folder.unlink()
+    shutil.rmtree(folder, ignore_errors=True)
+    # Compiled loops work with the qcore only that was compiled with them, so both checkouts get interpreted ones.
+    shutil.copytree(CHECKOUT / "benchmarks", folder, ignore=shutil.ignore_patterns("*.so"))
     return place

@@ -28,7 +28,7 @@ from pydantic import JsonValue
 from qcore.display import truncate
 from qcore.errors import ConfigError, KindMismatch
 from qcore.machines.entity.state.entity_id import EntityId
-from qcore.machines.entity.state.field_values import INT_MAX, INT_MIN
+from qcore.machines.entity.state.wire.value_json import INT_MAX, INT_MIN
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from qcore.compiled_build import restore_annotations
+from qcore.compiled_build import mypyc_attr, register_copies, restore_source
 from qcore.core.entry import Entry, HardState, Membership, Snapshot
 from qcore.core.messages import RaftMessage
 from qcore.wire_value import WireValue
@@ -17,6 +17,7 @@ from qcore.wire_value import WireValue
 Role = Literal["follower", "pre_candidate", "candidate", "leader", "learner"]
 
 
+@mypyc_attr(acyclic=True)
 @dataclass(init=False)
 class SaveHardState:
     """Store term, vote, commit index and promise."""
@@ -29,6 +30,7 @@ class SaveHardState:
         self.hard_state = hard_state
 
 
+@mypyc_attr(acyclic=True)
 @dataclass(init=False)
 class AppendLog:
     """Store entries after the current end of the log."""
@@ -66,6 +68,7 @@ class StoreSnapshot:
 Write = SaveHardState | AppendLog | TruncateLog | StoreSnapshot
 
 
+@mypyc_attr(acyclic=True)
 @dataclass(init=False)
 class SaveCommit:
     """The commit index moved. May be stored with the next write; needs no separate sync."""
@@ -76,6 +79,7 @@ class SaveCommit:
         self.commit = commit
 
 
+@mypyc_attr(acyclic=True)
 @dataclass(init=False)
 class Send:
     """Send once every write up to `after` is durable (0: immediately). The message may be lost.
@@ -93,6 +97,7 @@ class Send:
         self.after = after
 
 
+@mypyc_attr(acyclic=True)
 @dataclass(init=False)
 class Apply:
     """These entries are committed: apply them, in order. Each index comes exactly once, without gaps."""
@@ -135,6 +140,7 @@ class MembershipChanged:
     index: int
 
 
+@mypyc_attr(acyclic=True)
 @dataclass(init=False)
 class ProposalAccepted:
     """The commands of one `Propose` have consecutive indexes from `first_index`, in `term`."""
@@ -187,6 +193,7 @@ class TransferRejected:
     reason: str
 
 
+@mypyc_attr(acyclic=True)
 @dataclass(init=False)
 class ReadReady:
     """The read may be served from a state machine that has applied `index`."""
@@ -236,4 +243,5 @@ Effect = (
 )
 
 
-restore_annotations(globals())
+restore_source(globals())
+register_copies(globals())

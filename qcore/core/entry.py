@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeGuard, TypeVar, cast
 
-from qcore.compiled_build import restore_annotations
+from qcore.compiled_build import mypyc_attr, register_copies, restore_source
 from qcore.core.log.compressed_text import SnapshotText
 from qcore.core.text_size import utf8_length
 from qcore.core.version import (
@@ -25,7 +25,7 @@ EntryKind = Literal["command", "noop", "membership", "session", "version", "acce
 _T = TypeVar("_T")
 
 #: Bytes counted per entry on top of its data, for batch and window limits.
-ENTRY_OVERHEAD_BYTES = 48
+ENTRY_OVERHEAD_BYTES: Final = 48
 
 #: Begins the text of a public key; 32 bytes as unpadded base64url follow. The last character holds four bits.
 KEY_PREFIX: Final = "ed25519:"
@@ -37,6 +37,7 @@ def is_public_key(text: str) -> bool:
     return _PUBLIC_KEY.fullmatch(text) is not None
 
 
+@mypyc_attr(acyclic=True)
 @dataclass(init=False)
 class Entry(WireValue):
     """One entry of the replicated log. Never mutated once made.
@@ -96,6 +97,7 @@ class Entry(WireValue):
         return (len(data) if data.isascii() else utf8_length(data)) + ENTRY_OVERHEAD_BYTES
 
 
+@mypyc_attr(acyclic=True)
 @dataclass(init=False)
 class HardState(WireValue):
     """What a server must remember across restarts (paper, figure 2: persistent state).
@@ -319,7 +321,7 @@ class SnapshotMeta(WireValue):
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class Snapshot(WireValue):
     """A complete snapshot: what it covers, and the state machine's text.
 
     A large text is a `CompressedText`, which takes little memory: read it with slices, `data[start:end]`, or use
@@ -333,7 +335,7 @@ class Snapshot:
 
 
 @dataclass
-class DurableState:
+class DurableState(WireValue):
     """Everything that a storage returns when a node starts. A fresh node has the default value.
 
     `entries` begin right after `snapshot` (or at index 1) and have no gap.
@@ -344,4 +346,5 @@ class DurableState:
     entries: list[Entry] = field(default_factory=list)
 
 
-restore_annotations(globals())
+restore_source(globals())
+register_copies(globals())

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from qcore.compiled_build import restore_annotations
+from qcore.compiled_build import mypyc_attr, register_copies, restore_source
 from qcore.core.entry import EntryKind, Membership
 from qcore.core.log.compressed_text import SnapshotText
 from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.wire_value import WireValue
 
 
+@mypyc_attr(acyclic=True)
 @dataclass(init=False)
 class MessageReceived:
     """A message from peer `from_id` arrived: a `RaftMessage` for the core, any message of a peer for a replica."""
@@ -28,6 +29,7 @@ class Tick:
     """The deadline may have passed."""
 
 
+@mypyc_attr(acyclic=True)
 @dataclass(init=False)
 class WriteDurable:
     """Every write with an id up to `write_id` is on stable storage."""
@@ -38,6 +40,7 @@ class WriteDurable:
         self.write_id = write_id
 
 
+@mypyc_attr(acyclic=True)
 @dataclass(init=False)
 class Propose:
     """Append these commands if this node leads. The result is `ProposalAccepted` or `ProposalRejected`.
@@ -64,6 +67,7 @@ class Propose:
         self.users = users
 
 
+@mypyc_attr(acyclic=True)
 @dataclass(init=False)
 class ReadRequested:
     """A linearizable read needs an index to wait for. The result is `ReadReady` or `ReadRejected`.
@@ -199,4 +203,5 @@ Event = (
 )
 
 
-restore_annotations(globals())
+restore_source(globals())
+register_copies(globals())

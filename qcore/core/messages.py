@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from qcore.compiled_build import restore_annotations
+from qcore.compiled_build import mypyc_attr, register_copies, restore_source
 from qcore.core.entry import Entry, Membership
 from qcore.core.version import (
     FIRST_VERSION,
@@ -71,6 +71,7 @@ class PreVoteResponse(WireValue):
     vote_granted: bool
 
 
+@mypyc_attr(acyclic=True)
 @dataclass(init=False)
 class AppendEntries(WireValue):
     """Replicates entries; without entries it is a heartbeat (paper, section 5.3).
@@ -124,6 +125,7 @@ class AppendEntries(WireValue):
         self.confirmed_ago_us = confirmed_ago_us
 
 
+@mypyc_attr(acyclic=True)
 @dataclass(init=False)
 class AppendEntriesResponse(WireValue):
     """The response to `AppendEntries`.
@@ -266,4 +268,5 @@ RaftMessage = (
 )
 
 
-restore_annotations(globals())
+restore_source(globals())
+register_copies(globals())

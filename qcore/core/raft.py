@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from typing import Any, Final
 
+from qcore.compiled_build import restore_source
 from qcore.core import membership
 from qcore.core.clocks.cluster_clock import CLOCK_GRANULARITY_US
 from qcore.core.config import RaftConfig
@@ -84,7 +85,17 @@ class RaftCore:
             self._advance_clock()
         effects: list[Effect] = []
         server.effects = effects
-        _ON_EVENT[type(event)](server, event)
+        # The most frequent events, without a look into a table.
+        if isinstance(event, MessageReceived):
+            on_message(server, event)
+        elif isinstance(event, WriteDurable):
+            _on_write_durable(server, event)
+        elif isinstance(event, Propose):
+            replication.propose(server, event)
+        elif isinstance(event, ReadRequested):
+            read_index.on_read_requested(server, event)
+        else:
+            _ON_EVENT[type(event)](server, event)
         if server.role == "leader":
             if server.settled_membership_index != server.membership_index:
                 membership.advance(server)
@@ -162,6 +173,17 @@ class RaftCore:
     def transferring(self) -> bool:
         """True on a leader that is transferring its leadership."""
         return self._server.transfer is not None
+
+    @property
+    def is_settled(self) -> bool:
+        """True on a leader whose whole log is committed, without reads or a transfer in progress."""
+        server = self._server
+        return (
+            server.role == "leader"
+            and server.commit_index == server.log.last_index
+            and server.transfer is None
+            and not server.reads.pending()
+        )
 
     @property
     def has_unanswered_timeout_now(self) -> bool:
@@ -390,13 +412,9 @@ def _on_bootstrap(server: RaftServer, event: Bootstrap) -> None:
     election.campaign(server)
 
 
-#: What handles an event, by class. `Any`: each handler takes the class that it is listed under.
+#: What handles each other event, by class. `Any`: each handler takes the class that it is listed under.
 _ON_EVENT: Final[dict[type, Callable[[RaftServer, Any], None]]] = {
-    MessageReceived: on_message,
-    WriteDurable: _on_write_durable,
     Tick: _on_tick,
-    Propose: replication.propose,
-    ReadRequested: read_index.on_read_requested,
     ReadCancelled: read_index.cancel,
     PeerUnreachable: replication.on_unreachable,
     Campaign: _on_campaign,
@@ -407,3 +425,6 @@ _ON_EVENT: Final[dict[type, Callable[[RaftServer, Any], None]]] = {
     LeaveJoint: membership.leave,
     TransferLeadership: transfer.begin,
 }
+
+
+restore_source(globals())

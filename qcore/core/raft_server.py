@@ -7,9 +7,8 @@ it and emit effects through the primitives here, which keep the durability rules
 from __future__ import annotations
 
 import random
-from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from qcore.core.clocks.cluster_clock import ClusterClock
 from qcore.core.config import RaftConfig
@@ -27,6 +26,7 @@ from qcore.core.effects import (
 )
 from qcore.core.entry import DurableState, Entry, HardState, Membership, Snapshot, SnapshotMeta
 from qcore.core.leadership.transfer_backoff import TransferBackoff
+from qcore.core.leadership.transfer_state import IncomingTransfer, OutgoingTransfer
 from qcore.core.log.growing_text import TextBuilder
 from qcore.core.log.progress import Progress
 from qcore.core.log.restore import (
@@ -38,77 +38,14 @@ from qcore.core.log.restore import (
 )
 from qcore.core.log.sync_times import RecentSyncs
 from qcore.core.messages import RaftMessage
+from qcore.core.reads.read_rounds import ReadRounds
 from qcore.core.version import ClusterVersion
 
 #: A deadline that never comes, µs.
-NEVER = 1 << 62
+NEVER: Final = (1 << 62) - 1
 
 #: From these apply rules on, a promise to a leader's lease is durable before it is made.
-PROMISES_STORED_SINCE_RULES = 2
-
-
-@dataclass
-class ReadRounds:
-    """The linearizable reads in progress (see `qcore.core.reads.read_index`).
-
-    `in_flight`, `queued` and `awaiting_commit` hold dictionaries as ordered sets, so that a read can be removed.
-
-    Attributes:
-        round: number of the newest round in this term.
-        in_flight: the round that waits for a quorum: (round, commit index when it began, read ids).
-        queued: reads for the next round.
-        awaiting_commit: reads that arrived before this leader's first commit in its current term.
-        round_times: (number, when it began, µs) of rounds, oldest first; see `qcore.core.reads.freshness`.
-        confirmed: index of the configuration, and the result of `freshness.confirmed_at` under it; None if that may
-            have changed since.
-    """
-
-    round: int = 0
-    in_flight: tuple[int, int, dict[int, None]] | None = None
-    queued: dict[int, None] = field(default_factory=dict)
-    awaiting_commit: dict[int, None] = field(default_factory=dict)
-    round_times: list[tuple[int, int]] = field(default_factory=list)
-    confirmed: tuple[int, int] | None = None
-
-    def pending(self) -> bool:
-        """Whether any read is in progress."""
-        return self.in_flight is not None or bool(self.queued or self.awaiting_commit)
-
-
-@dataclass
-class OutgoingTransfer:
-    """A leadership transfer to `target`, abandoned at `deadline` (µs).
-
-    Attributes:
-        by_priority: set if no request asked for it: the target has a higher priority.
-        may_retarget: the request named no target, so another one may be asked if this one rejects.
-        timeout_now_sent: the target was asked to take over.
-        rejected_by: targets that could not win.
-    """
-
-    target: int
-    deadline: int
-    by_priority: bool = False
-    may_retarget: bool = False
-    timeout_now_sent: bool = False
-    rejected_by: list[int] = field(default_factory=list)
-
-
-@dataclass
-class IncomingTransfer:
-    """This follower was asked to take over and finds out whether it could win (see `qcore.core.leadership.takeover`).
-
-    Attributes:
-        leader_id: the leader that asked.
-        must_reach: voters whose pre-votes it needs, besides a majority.
-        deadline: when it stops trying, µs.
-        votes: the pre-votes received.
-    """
-
-    leader_id: int
-    must_reach: tuple[int, ...]
-    deadline: int
-    votes: dict[int, bool]
+PROMISES_STORED_SINCE_RULES: Final = 2
 
 
 @dataclass
@@ -145,6 +82,7 @@ class RaftServer:
         durable_index: highest index up to which this server's log is on stable storage.
         memberships: the configurations in the log as (index, membership), oldest first. The last one is effective
             from the moment it is appended (dissertation 4.1). If it is truncated, the one before is effective again.
+        membership_index, membership: the last one of these.
         last_leader_contact: when the current leader was last heard, µs; None while no leader is known.
         last_time_us, last_clock_us: the newest time stamp, and value of the cluster clock, ever seen in the log.
         clock: on a leader, the running cluster clock.
@@ -168,6 +106,16 @@ class RaftServer:
     ) -> None:
         self.config = config
         self.node_id = config.node_id
+        # Settings that almost every step reads, so that it need not look them up in `config`.
+        self.priority = config.priority
+        self.max_inflight_messages = config.max_inflight_messages
+        self.max_inflight_bytes = config.max_inflight_bytes
+        self.max_batch_bytes = config.max_batch_bytes
+        self.max_uncommitted_bytes = config.max_uncommitted_bytes
+        self.vote_durable_before_reply = config.safeguards.vote_durable_before_reply
+        self.durable_before_ack = config.safeguards.append_durable_before_ack
+        self.commit_own_term_only = config.safeguards.commit_own_term_only
+        self.freshness_check = config.safeguards.freshness_check
         self.rng = rng
         self.now = now
         self.started_at = now
@@ -182,6 +130,7 @@ class RaftServer:
         self.applying_index = floor
         self.commit_index = max(floor, min(durable.hard_state.commit, self.log.last_index))
         self.memberships = restored_memberships(durable)
+        self.membership_index, self.membership = self.memberships[-1]
         self.last_time_us = restored_time_us(durable)
         self.last_clock_us = restored_clock_us(durable)
         self.versions = restored_versions(durable)
@@ -198,7 +147,10 @@ class RaftServer:
         self.durable_write_id = 0
         self.hard_state_write_id = 0
         self.durable_index = self.log.last_index
-        self._pending_appends: deque[tuple[int, int]] = deque()  # (write id, last index)
+        # For each write that is not known to be durable, oldest first: when it was issued, and the last index of its
+        # entries (0 for another write). Ids have no gap, so the newest write has the last place.
+        self._issued_at: list[int] = []
+        self._appended_through: list[int] = []
 
         self.votes: dict[int, bool] = {}
         self.voter_wall_offset_us: dict[int, int | None] = {}
@@ -223,7 +175,6 @@ class RaftServer:
         self.fresh_as_of: int | None = None
         self.pending_freshness: tuple[int, int] | None = None
         self.next_unasked_transfer_at = NEVER
-        self._unsynced: deque[tuple[int, int]] = deque()  # (write id, when it was issued)
 
         #: The promise that this server's responses make to a leader's lease: see `AppendEntriesResponse`.
         self.promise_ms = config.election_timeout_min_ms if config.lease_reads else 0
@@ -250,15 +201,6 @@ class RaftServer:
         self.role = self.passive_role()
 
     # -- membership ------------------------------------------------------------------------------
-
-    @property
-    def membership(self) -> Membership:
-        """The effective configuration: the newest in the log, committed or not."""
-        return self.memberships[-1][1]
-
-    @property
-    def membership_index(self) -> int:
-        return self.memberships[-1][0]
 
     def membership_at(self, index: int) -> Membership:
         """The configuration that was effective when the entry at `index` was the last."""
@@ -298,7 +240,8 @@ class RaftServer:
 
     def next_write_id(self) -> int:
         self.last_write_id += 1
-        self._unsynced.append((self.last_write_id, self.now))
+        self._issued_at.append(self.now)
+        self._appended_through.append(0)
         return self.last_write_id
 
     def send(self, to: int, message: RaftMessage, after: int = 0) -> None:
@@ -331,7 +274,7 @@ class RaftServer:
     @property
     def after_hard_state(self) -> int:
         """The write that must be durable before any message of the current term is sent."""
-        return self.hard_state_write_id if self.config.safeguards.vote_durable_before_reply else 0
+        return self.hard_state_write_id if self.vote_durable_before_reply else 0
 
     def emit_role_change(self) -> None:
         """Report role, term and known leader to the driver if they changed since the last report."""
@@ -342,24 +285,24 @@ class RaftServer:
 
     # -- the log ---------------------------------------------------------------------------------
 
-    def append(self, entries: Sequence[Entry]) -> None:
-        """Add entries to the log. They count as durable once the driver reports it."""
-        held = list(entries)
-        if self.commit_index == self.log.last_index:
+    def append(self, entries: list[Entry]) -> None:
+        """Add entries to the log. They count as durable once the driver reports it. It keeps the list."""
+        log, newest = self.log, entries[-1]
+        if self.commit_index == log.last_index:
             self.commit_advanced_at = self.now
-        self.log.append(held)
-        self.last_time_us = max(self.last_time_us, held[-1].time_us)
-        self.last_clock_us = max(self.last_clock_us, held[-1].clock_us)
-        write_id = self.next_write_id()
-        self.emit(AppendLog(write_id, held))
-        if self.config.safeguards.append_durable_before_ack:
-            self._pending_appends.append((write_id, self.log.last_index))
+        log.append(entries)
+        self.last_time_us = max(self.last_time_us, newest.time_us)
+        self.last_clock_us = max(self.last_clock_us, newest.clock_us)
+        self.emit(AppendLog(self.next_write_id(), entries))
+        if self.durable_before_ack:
+            self._appended_through[-1] = log.last_index
         else:
-            self.durable_index = self.log.last_index
-        for entry in held:
-            if entry.kind == "membership":
+            self.durable_index = log.last_index
+        for entry in entries:
+            kind = entry.kind
+            if kind == "membership":
                 self._set_membership(entry.index, Membership.from_json(entry.data))
-            elif entry.kind == "version":
+            elif kind == "version":
                 self.versions.append((entry.index, ClusterVersion.from_json(entry.data)))
                 self._update_rules()
 
@@ -373,9 +316,7 @@ class RaftServer:
         # An append of the removed entries may still become durable later. That must not make
         # other entries at the same indexes count as durable, so its claim is cut back too.
         self.durable_index = min(self.durable_index, keep)
-        self._pending_appends = deque(
-            (write_id, min(last, keep)) for write_id, last in self._pending_appends
-        )
+        self._appended_through = [min(last, keep) for last in self._appended_through]
         if self.versions[-1][0] >= from_index:
             while self.versions[-1][0] >= from_index:
                 self.versions.pop()
@@ -383,6 +324,7 @@ class RaftServer:
         if self.memberships[-1][0] >= from_index:
             while self.memberships[-1][0] >= from_index:
                 self.memberships.pop()
+            self.membership_index, self.membership = self.memberships[-1]
             self.emit(MembershipChanged(self.membership, self.membership_index))
             self._refresh_passive_role()
 
@@ -410,30 +352,39 @@ class RaftServer:
         self.versions = [(index, snapshot.meta.version)]
         self._update_rules()
         self.commit_index = self.applying_index = index
-        self._pending_appends.clear()
-        self.durable_index = 0 if self.config.safeguards.append_durable_before_ack else index
-        self._pending_appends.append((self.last_write_id, index))
+        self.durable_index = 0 if self.durable_before_ack else index
+        self._appended_through = [0] * len(self._appended_through)
+        self._appended_through[-1] = index  # the write of this snapshot
         self.memberships = []
         self._set_membership(index, snapshot.meta.membership)
 
     def mark_durable(self, write_id: int) -> None:
         """Every write up to `write_id` is on stable storage."""
         assert write_id <= self.last_write_id, "durable before it was written"
-        self.durable_write_id = max(self.durable_write_id, write_id)
-        while self._unsynced and self._unsynced[0][0] <= write_id:
-            self._syncs.record(self.now - self._unsynced.popleft()[1], self.now)
-        while self._pending_appends and self._pending_appends[0][0] <= write_id:
-            self.durable_index = max(self.durable_index, self._pending_appends.popleft()[1])
+        if write_id <= self.durable_write_id:
+            return
+        issued_at, appended_through = self._issued_at, self._appended_through
+        count = write_id - self.durable_write_id
+        for place in range(count):
+            self._syncs.record(self.now - issued_at[place], self.now)
+            self.durable_index = max(self.durable_index, appended_through[place])
+        self.durable_write_id = write_id
+        if write_id == self.last_write_id:
+            issued_at.clear()
+            appended_through.clear()
+        else:
+            del issued_at[:count]
+            del appended_through[:count]
 
     def disk_stalled(self) -> bool:
         """True if a write has waited for the disk for a whole election timeout."""
-        return bool(self._unsynced) and (
-            self.now - self._unsynced[0][1] >= self.election_timeout_max_us
+        return bool(self._issued_at) and (
+            self.now - self._issued_at[0] >= self.election_timeout_max_us
         )
 
     def slowest_sync_us(self) -> int:
         """How long the slowest recent write took, or has taken until now, to become durable; µs."""
-        waiting = self.now - self._unsynced[0][1] if self._unsynced else 0
+        waiting = self.now - self._issued_at[0] if self._issued_at else 0
         return max(waiting, self._syncs.slowest_us(self.now))
 
     def commit_to(self, index: int) -> None:
@@ -462,6 +413,7 @@ class RaftServer:
 
     def _set_membership(self, index: int, membership: Membership) -> None:
         self.memberships.append((index, membership))
+        self.membership_index, self.membership = index, membership
         self.transfer_backoff.retain(membership.members())
         self.emit(MembershipChanged(membership, index))
         self._refresh_passive_role()
@@ -487,7 +439,8 @@ class RaftServer:
         The deadline is not before the promises from before the restart expire.
         """
         low, high = self.election_timeout_min_us, self.election_timeout_max_us
-        drawn = self.now + low + int(self.rng.random() * (high - low + 1))
+        share: float = self.rng.random()
+        drawn = self.now + low + int(share * (high - low + 1))
         self.election_deadline = max(drawn, self.no_vote_before)
 
     def next_deadline(self) -> int:

@@ -48,9 +48,9 @@ class ApplyContext:
 
 
 class AppliesCommands(Protocol):
-    """The part of a state machine that log entries need."""
+    """The part of a state machine that log entries need. Its result is not checked yet."""
 
-    def apply(self, command: str, context: ApplyContext) -> str:
+    def apply(self, command: str, context: ApplyContext) -> object:
         """See `StateMachine.apply`."""
         ...
 
@@ -282,6 +282,14 @@ class WatchFilter(Protocol):
             live: whether the state is the one right after the command that made the change. If not, the change is an
                 old one, and the state must not be used.
         """
+        ...
+
+
+class MakesNotices(Protocol):
+    """The part of a `WatchFilter` that notices need. What it makes is not checked yet."""
+
+    def notice(self, change: Change, *, live: bool) -> object:
+        """See `WatchFilter.notice`."""
         ...
 
 

@@ -5,77 +5,37 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from json import JSONEncoder
+from json.encoder import encode_basestring  # what `encode` does with a text
 
 from pydantic import JsonValue
 from pydantic_core import from_json
 
 from qcore.core.text_size import utf8_length
-from qcore.errors import StoreError, ValueTooLarge
+from qcore.errors import StoreError
 from qcore.machines.interface import ApplyContext, Change
-from qcore.machines.limits import BOUNDED_RULES, MAX_VALUE_BYTES
+from qcore.machines.limits import BOUNDED_RULES
+from qcore.machines.register_commands import (
+    ABSENT,
+    RegisterChanged,
+    RegisterCommand,
+    encode,
+    parse_command,
+    parse_request,
+)
 from qcore.machines.snapshot_chunks import to_chunks, to_lines
 from qcore.machines.state_digest import StateDigest
 from qcore.release import unknown_format
 
-#: The fields of each command and query, including `op`.
-_FIELDS = {
-    "set": {"op", "key", "value"},
-    "cas": {"op", "key", "old", "new"},
-    "add": {"op", "key", "amount"},
-    "delete": {"op", "key"},
-    "get": {"op", "key"},
-}
 #: Limits of the work before each item of a gradual restore (some milliseconds): registers, and roughly their
 #: characters.
 REGISTERS_PER_STEP = 1000
 CHARS_PER_STEP = 256 * 1024
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
 _INT_CHARS = 20  # the longest integer of 64 bits, with its sign
-#: How many unknown fields an error shows, and how many characters of each.
-_SHOWN_NAMES, _SHOWN_CHARS = 3, 80
-_ABSENT = "null"
-#: About the memory that a change holds besides its texts, bytes.
-_CHANGE_BYTES = 100
 #: What a line of a snapshot has besides key and value: brackets, quotes, comma, line end.
 _LINE_BYTES = 6
 _VERSION = 1
 _HEADER = {"format": "qcore-kv", "version": _VERSION}
-
-# Sorted keys make equal values equal texts. allow_nan=False rejects 1e999, which parses as infinity.
-_encode = JSONEncoder(
-    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-).encode
-
-
-class RegisterChanged:
-    """A register with another value than before. The text is made when a watch receives it.
-
-    Args:
-        key: the register.
-        text: its value as JSON text.
-    """
-
-    __slots__ = ("_key", "_text")
-
-    def __init__(self, key: str, text: str) -> None:
-        self._key = key
-        self._text = text
-
-    @property
-    def topics(self) -> tuple[str, ...]:
-        """See `Change`: the key."""
-        return (self._key,)
-
-    @property
-    def body(self) -> str:
-        """See `Change`."""
-        return f'{{"key":{_encode(self._key)},"value":{self._text}}}'
-
-    @property
-    def size_bytes(self) -> int:
-        """See `Change`."""
-        return _CHANGE_BYTES + len(self._key) + len(self._text)
 
 
 class KeyValueMachine:
@@ -110,10 +70,13 @@ class KeyValueMachine:
         bounded = context.rules >= BOUNDED_RULES
         self._changes = ()
         try:
-            request = _parse(command, bounded=bounded)
-            return self._execute(request, str(request["key"]), bounded=bounded)
+            parsed = parse_command(command, bounded=bounded)
+            if parsed.op == "set":
+                self._put(parsed.key, parsed.text)
+                return parsed.answer
+            return self._execute(parsed, bounded=bounded)
         except StoreError as error:
-            return f'{{"ok":false,"error":{_encode(str(error))}}}'
+            return f'{{"ok":false,"error":{encode(str(error))}}}'
 
     def last_changes(self) -> Sequence[Change]:
         """See `SupportsChanges`. The topic is the key, and the body `{"key": k, "value": v}`.
@@ -125,7 +88,7 @@ class KeyValueMachine:
     def may_grow(self, command: str) -> bool:
         """See `SupportsStateSize`. A `delete` does not add, and neither does a command that sets null."""
         try:
-            request = _parse(command)
+            request = parse_request(command)
         except StoreError:
             return True
         return request["op"] == "add" or request.get("value", request.get("new")) is not None
@@ -133,7 +96,7 @@ class KeyValueMachine:
     def recognises(self, command: str) -> bool:
         """Whether the text has the form of a command."""
         try:
-            _parse(command)
+            parse_request(command)
         except StoreError:
             return False
         return True
@@ -144,7 +107,7 @@ class KeyValueMachine:
         Raises:
             StoreError: the query is not a well-formed `get`.
         """
-        request = _parse(query)
+        request = parse_request(query)
         if request["op"] != "get":
             raise StoreError(f"op {request['op']!r} changes the state: send it as a command")
         return self._value(str(request["key"]))
@@ -152,8 +115,8 @@ class KeyValueMachine:
     def snapshot(self) -> Iterable[str]:
         """Return the registers as of this call, in chunks."""
         registers = self._registers.copy()
-        header = _encode({**_HEADER, "registers": len(registers)})
-        lines = (f"[{_encode(key)},{text}]" for key, text in registers.items())
+        header = encode({**_HEADER, "registers": len(registers)})
+        lines = (f"[{encode(key)},{text}]" for key, text in registers.items())
         return to_chunks(chain((header,), lines))
 
     def restore(self, chunks: Iterable[str]) -> None:
@@ -195,43 +158,42 @@ class KeyValueMachine:
         registers = self._registers
         return self._digest.hexdigest(lambda key: _register_text(key, registers))
 
-    def _execute(self, request: dict[str, JsonValue], key: str, *, bounded: bool) -> str:
-        match request["op"]:
-            case "set":
-                self._put(key, _canonical("value", request["value"], bounded=bounded))
+    def _execute(self, command: RegisterCommand, *, bounded: bool) -> str:
+        key = command.key
+        match command.op:
             case "cas":
-                old, new = (
-                    _canonical("old", request["old"], bounded=bounded),
-                    _canonical("new", request["new"], bounded=bounded),
-                )
-                actual = self._registers.get(key, _ABSENT)
-                if actual != old:
-                    error = _encode("cas: the value is not the old one")
+                actual = self._registers.get(key, ABSENT)
+                if actual != command.old:
+                    error = encode("cas: the value is not the old one")
                     return f'{{"ok":false,"error":{error},"value":{actual}}}'
-                self._put(key, new)
+                self._put(key, command.text)
+                return command.answer
             case "add":
-                self._put(key, self._sum(key, request["amount"], bounded=bounded))
+                self._put(key, self._sum(key, command.amount, bounded=bounded))
             case "delete":
-                self._put(key, _ABSENT)
+                self._put(key, ABSENT)
         return self._value(key)
 
     def _value(self, key: str) -> str:
-        return f'{{"ok":true,"value":{self._registers.get(key, _ABSENT)}}}'
+        return f'{{"ok":true,"value":{self._registers.get(key, ABSENT)}}}'
 
     def _put(self, key: str, text: str) -> None:
         registers = self._registers
-        old = registers.get(key, _ABSENT)
-        if old != text:
-            self._changes = (RegisterChanged(key, text),)
-        if old != _ABSENT:
+        old = registers.get(key, ABSENT)
+        if old == text:
+            return
+        self._changes = (RegisterChanged(key, text),)
+        if text == ABSENT:
             self.state_bytes -= _register_bytes(key, old)
-        if text != _ABSENT:
-            registers[key] = text
-            self.state_bytes += _register_bytes(key, text)
-            self._digest.touch(key)
-        elif old != _ABSENT:
             del registers[key]
             self._digest.drop(key)
+            return
+        if old == ABSENT:
+            self.state_bytes += _register_bytes(key, text)
+        else:
+            self.state_bytes += utf8_length(text) - utf8_length(old)
+        registers[key] = text
+        self._digest.touch(key)
 
     def _sum(self, key: str, amount: JsonValue, *, bounded: bool) -> str:
         text = self._registers.get(key, "0")
@@ -247,50 +209,12 @@ class KeyValueMachine:
         return str(total)
 
 
-def _parse(text: str, *, bounded: bool = True) -> dict[str, JsonValue]:
-    """Return the command or query. Its `op` is known, `key` is a text, and it has exactly the fields of its `op`.
-
-    Args:
-        bounded: shorten the parts of the request that an error shows; under apply rules 1 and 2 it shows all of them.
-    """
-    try:
-        request = from_json(text)
-    except (ValueError, TypeError) as error:  # TypeError: text with lone surrogates
-        raise StoreError(f"not JSON: {error}") from error
-    if not isinstance(request, dict):
-        raise StoreError("a command must be a JSON object")
-    op = request.get("op")
-    fields = _FIELDS.get(op) if isinstance(op, str) else None
-    if fields is None:
-        raise StoreError(f"op must be one of {', '.join(_FIELDS)}")
-    if request.keys() != fields:
-        missing, unknown = sorted(fields - request.keys()), sorted(request.keys() - fields)
-        if bounded:
-            unknown = [name[:_SHOWN_CHARS] for name in unknown[:_SHOWN_NAMES]]
-        raise StoreError(f"{op}: missing fields {missing}, unknown fields {unknown}")
-    if not isinstance(request["key"], str):
-        raise StoreError(f"{op}: key must be a text")
-    return request
-
-
-def _canonical(field: str, value: JsonValue, *, bounded: bool) -> str:
-    try:
-        text = _encode(value)
-    except ValueError as error:
-        raise StoreError(f"{field}: a number is out of range") from error
-    if bounded and 4 * len(text) > MAX_VALUE_BYTES and len(text.encode()) > MAX_VALUE_BYTES:
-        raise ValueTooLarge(
-            f"{field}: the value has {len(text.encode())} bytes as JSON; the limit is {MAX_VALUE_BYTES}"
-        )
-    return text
-
-
 def _register_bytes(key: str, text: str) -> int:
     return utf8_length(key) + utf8_length(text) + _LINE_BYTES
 
 
 def _register_text(key: str, registers: dict[str, str]) -> str:
-    return f"{_encode(key)}:{registers[key]}"
+    return f"{encode_basestring(key)}:{registers[key]}"
 
 
 def _read_snapshot(lines: Iterator[str], registers: dict[str, str]) -> Iterator[str]:
@@ -305,7 +229,7 @@ def _read_snapshot(lines: Iterator[str], registers: dict[str, str]) -> Iterator[
             )
         for line in lines:
             key, value = from_json(line)
-            registers[str(key)] = _encode(value)
+            registers[str(key)] = encode(value)
             yield str(key)
     except (ValueError, TypeError) as error:
         raise StoreError(f"restore: a line of the snapshot is malformed: {error}") from error

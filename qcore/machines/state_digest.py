@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Generic, TypeVar
 
@@ -10,6 +11,8 @@ Key = TypeVar("Key", int, str)
 
 _BYTES = 32
 _MASK = (1 << 8 * _BYTES) - 1
+#: The terms of texts of up to this many bytes are kept for a while.
+_SHORT = 256
 
 
 class StateDigest(Generic[Key]):
@@ -55,4 +58,12 @@ class StateDigest(Generic[Key]):
 
 def digest_term(text: bytes) -> int:
     """The contribution of a part with this canonical text to the sum."""
+    return _short_term(text) if len(text) <= _SHORT else _term(text)
+
+
+def _term(text: bytes) -> int:
     return int.from_bytes(blake2b(text, digest_size=_BYTES).digest())
+
+
+#: The nodes of a simulated cluster digest the same parts one after the other.
+_short_term = lru_cache(maxsize=1024)(_term)

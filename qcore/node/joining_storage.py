@@ -8,9 +8,12 @@ from contextlib import suppress
 from qcore.core.effects import AppendLog, StoreSnapshot, Write
 from qcore.core.entry import DurableState, Membership, Snapshot
 from qcore.errors import DiskFull
-from qcore.storage.background_writes import SupportsSnapshotParts
-from qcore.storage.group_commit import SupportsIdleWork, SupportsQuickWrites
 from qcore.storage.interface import Identity, LogStorage
+from qcore.storage.optional_work import (
+    SupportsIdleWork,
+    SupportsQuickWrites,
+    SupportsSnapshotParts,
+)
 
 
 class JoiningStorage:

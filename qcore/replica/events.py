@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from qcore.compiled_build import restore_annotations
+from qcore.compiled_build import register_copies, restore_source
 from qcore.core.effects import (
     MembershipChanged,
     MessageDropped,
@@ -371,4 +371,5 @@ ReplicaEffect = (
 )
 
 
-restore_annotations(globals())
+restore_source(globals())
+register_copies(globals())

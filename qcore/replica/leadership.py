@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Self
 
+from qcore.compiled_build import register_copies
 from qcore.core.raft import RaftCore
 
 
@@ -36,3 +37,6 @@ class Leadership:
         """Inverse of `to_json`."""
         read = json.loads(text)
         return cls(read["leader_id"], read["term"])
+
+
+register_copies(globals())

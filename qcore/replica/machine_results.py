@@ -3,11 +3,14 @@
 A result that is not text, or that holds a lone surrogate, can be neither written as JSON nor stored. In a session it
 would make every later snapshot unreadable. So it becomes an error value, the same on every replica, under all apply
 rules. The error states that the command took effect.
+
+The callers take results as `object`: where a result is declared as `str`, compiled code raises for anything else.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 from qcore.core.text_size import (
@@ -49,8 +52,9 @@ def digest_of(machine: StateMachine) -> str:
     Raises:
         StateMachineFailed: the machine raised, or its digest is not hexadecimal text and cannot be compared.
     """
+    state_hash: Callable[[], object] = machine.state_hash
     try:
-        digest: object = machine.state_hash()
+        digest = state_hash()
     except StateMachineFailed:
         raise
     except Exception as raised:  # the boundary to user code
@@ -82,7 +86,7 @@ def _valid(result: object, what: str) -> Result:
         return ResultInvalid(
             f"{what}: it has a lone surrogate, U+{ord(result[at]):04X}, at character {at}"
         )
-    return str.__str__(result)  # of a subclass, only the text
+    return result if type(result) is str else str.__str__(result)  # of a subclass, only the text
 
 
 def _bounded(result: Result, what: str, advice: str) -> Result:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from qcore.compiled_build import restore_annotations
+from qcore.compiled_build import register_copies, restore_source
 from qcore.core.messages import RaftMessage
 from qcore.core.version import SINCE_RULES_2
 from qcore.wire_value import WireValue
@@ -183,4 +183,5 @@ class StateDigests(WireValue):
 PeerMessage = RaftMessage | Forward | ForwardResponse | ReadIndex | ReadIndexResponse | StateDigests
 
 
-restore_annotations(globals())
+restore_source(globals())
+register_copies(globals())

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from qcore.core.effects import (
     AppendLog,
     Apply,
-    ChangeAccepted,
-    ChangeRejected,
     Effect,
-    ProposalAccepted,
-    ProposalRejected,
     ReadReady,
     ReadRejected,
     RestoreMachine,
     Send,
-    TransferRejected,
-    TransferStarted,
 )
-from qcore.core.entry import DurableState, Entry
+from qcore.core.entry import DurableState
 from qcore.core.events import Campaign, Event, MessageReceived, PeerUnreachable, Tick, WriteDurable
+from qcore.core.messages import AppendEntries, AppendEntriesResponse
 from qcore.core.raft import RaftCore
 from qcore.errors import NotLeader, QcoreError
 from qcore.machines.interface import StateMachine, version_support
@@ -68,7 +63,7 @@ from qcore.replica.requests.disk_space import writes_to_log
 from qcore.replica.requests.forwarded_errors import response_of_error, response_of_result
 from qcore.replica.requests.forwarder import Forwarder
 from qcore.replica.requests.leader_wait import LeaderWait
-from qcore.replica.requests.pending import PendingRequest, RequestDeadlines
+from qcore.replica.requests.pending import PendingRequest, RequestDeadlines, is_outcome
 from qcore.replica.requests.reads import Reads
 from qcore.replica.requests.request_denial import request_denial
 from qcore.replica.requests.requested_snapshots import SnapshotRequests
@@ -177,9 +172,8 @@ class Replica:
             [self.watches.abandon, self._snapshot_requests.abandon, self._writes.abandon],
         )
         self._applier.on_installed = self.containment.replaced
-        #: What handles an event, by class. `Any`: each handler takes the class that it is listed under.
+        #: What handles each other event, by class. `Any`: each handler takes the class that it is listed under.
         self._on_event: dict[type, Callable[[Any], object]] = {
-            MessageReceived: self._on_message,
             ClientRequest: self._on_client_request,
             WriteDurable: self._on_write_durable,
             Tick: self.step_core,
@@ -228,7 +222,10 @@ class Replica:
         self._backlog.begin_step()
         self._reads.begin_step()
         for event in events:
-            self._on_event[type(event)](event)
+            if isinstance(event, MessageReceived):  # most events: without a look into a table
+                self._on_message(event)
+            else:
+                self._on_event[type(event)](event)
         for request in self._leader_wait.advance():
             self.cancel(request, lost_leader_error(request))
         self._reads.ask()
@@ -241,7 +238,7 @@ class Replica:
             self._admin.advance()
         if not self.versions.idle:
             self.versions.advance(wall_us)
-        if self.sessions.uses_cluster_clock:
+        if self.sessions.uses_cluster_clock and len(self.sessions):
             self._session_ticks.advance(wall_us)
         if not self._reinstalls.idle:
             self._reinstalls.advance()
@@ -259,22 +256,23 @@ class Replica:
         """When to step `Tick` at the latest, µs."""
         if self._backlog.busy or self._reads.busy or self._writes.can_propose or self.watches.busy:
             return self._now
-        return min(
-            self._leader_wait.next_deadline(),
-            self.core.next_deadline(),
-            self._deadlines.next_deadline(),
-            self._snapshot_builder.next_deadline(),
-            self._session_ticks.next_deadline(),
-            self.containment.next_deadline(),
-        )
+        # In pairs: compiled, a `min` of more numbers makes objects of them.
+        deadline = min(self._leader_wait.next_deadline(), self.core.next_deadline())
+        deadline = min(deadline, self._deadlines.next_deadline())
+        deadline = min(deadline, self._snapshot_builder.next_deadline())
+        deadline = min(deadline, self._session_ticks.next_deadline())
+        return min(deadline, self.containment.next_deadline())
 
     # -- events ----------------------------------------------------------------------------------
 
     def _on_message(self, event: MessageReceived) -> None:
-        if (handle := self._on_message_of.get(type(event.message))) is not None:
-            handle(event.from_id, event.message)
+        message = event.message
+        if isinstance(message, (AppendEntries, AppendEntriesResponse)):  # the most frequent ones
+            self.step_core(event)
+        elif (handle := self._on_message_of.get(type(message))) is not None:
+            handle(event.from_id, message)
         else:
-            self.step_core(event)  # a message of Raft
+            self.step_core(event)  # another message of Raft
 
     def _on_forward(self, from_id: int, message: Forward) -> None:
         request = PendingRequest(
@@ -333,38 +331,33 @@ class Replica:
 
     def carry_out(self, effects: list[Effect]) -> None:
         """See `ReplicaContext`."""
+        # Compiled, this takes a third of the time of `match`. The most frequent effects come first.
         for effect in effects:
-            match effect:
-                case AppendLog(entries=entries):
-                    self._out.append(effect)
-                    size = sum(map(Entry.size_bytes, entries))
-                    self._disk_window.appended(effect.write_id, size)
-                    self._snapshot_builder.appended(size)
-                    self._backlog.appended(entries)
-                case Apply(entries=entries):
-                    if self.before_applying is not None and isinstance(effects[0], AppendLog):
-                        self.before_applying(effects)
-                    self._applier.commit(entries)
-                case ReadReady(read_id=read_id, index=index):
-                    if index <= self.readable_index:
-                        self._reads.ready(read_id)
-                    else:
-                        self._backlog.wait_for(index, read_id)
-                case ReadRejected(read_id=read_id):
-                    self._reads.rejected(read_id)
-                case RestoreMachine(snapshot=snapshot):
-                    self._applier.begin_restore(snapshot)
-                case (
-                    ProposalAccepted()
-                    | ProposalRejected()
-                    | ChangeAccepted()
-                    | ChangeRejected()
-                    | TransferStarted()
-                    | TransferRejected()
-                ):
-                    pass  # handled where the request was made
-                case _:
-                    self._out.append(effect)
+            if isinstance(effect, Send):
+                self._out.append(effect)
+            elif isinstance(effect, AppendLog):
+                self._out.append(effect)
+                size = 0
+                for entry in effect.entries:
+                    size += entry.size_bytes()
+                self._disk_window.appended(effect.write_id, size)
+                self._snapshot_builder.appended(size)
+                self._backlog.appended(effect.entries)
+            elif isinstance(effect, Apply):
+                if self.before_applying is not None and isinstance(effects[0], AppendLog):
+                    self.before_applying(effects)
+                self._applier.commit(effect.entries)
+            elif isinstance(effect, ReadReady):
+                if effect.index <= self.readable_index:
+                    self._reads.ready(effect.read_id)
+                else:
+                    self._backlog.wait_for(effect.index, effect.read_id)
+            elif isinstance(effect, ReadRejected):
+                self._reads.rejected(effect.read_id)
+            elif isinstance(effect, RestoreMachine):
+                self._applier.begin_restore(effect.snapshot)
+            elif not is_outcome(effect):  # an outcome is handled where the request was made
+                self._out.append(cast(ReplicaEffect, effect))
 
     @property
     def applied_index(self) -> int:

@@ -11,6 +11,7 @@ from qcore.core.effects import (
     MessageDropped,
     RoleChanged,
     SaveCommit,
+    Send,
     StoreSnapshot,
     TruncateLog,
     VoteGranted,
@@ -48,20 +49,18 @@ class ReplicaTracer:
     def __init__(self, trace: TraceWriter, node_id: int) -> None:
         self._trace = trace
         self._node = node_id
+        #: What writes each other effect, by class.
         self._writers: dict[type, Callable[[int, ReplicaEffect], None]] = {
             RoleChanged: self._role,
             VoteGranted: self._vote,
             MembershipChanged: self._membership,
-            SaveCommit: self._commit,
-            Applied: self._applied,
             MessageDropped: self._dropped,
         }
         #: The writes that are not known to be durable: the write, and the last entry of the log after it.
         self._writes: deque[tuple[int, int]] = deque()
-        if trace.takes_details:
-            self._writers.update(
-                {AppendLog: self._append, TruncateLog: self._cut, StoreSnapshot: self._snapshot}
-            )
+        self._takes_details = trace.takes_details
+        if self._takes_details:
+            self._writers.update({TruncateLog: self._cut, StoreSnapshot: self._snapshot})
 
     def started(self) -> None:
         """The replica starts, in a new process. What the one before wrote is durable or lost."""
@@ -69,10 +68,20 @@ class ReplicaTracer:
 
     def effects(self, t_us: int, effects: Iterable[ReplicaEffect]) -> None:
         """Record the effects of one step for which the trace has a record kind."""
-        writers = self._writers
+        trace, node, writers = self._trace, self._node, self._writers
         for effect in effects:
-            writer = writers.get(type(effect))
-            if writer is not None:
+            # The most frequent ones first, without a look into the table.
+            if isinstance(effect, Send):
+                continue
+            if isinstance(effect, Applied):
+                entry = effect.entry
+                trace.apply(t_us, node, entry.index, entry.term, entry.kind)
+            elif isinstance(effect, SaveCommit):
+                trace.commit(t_us, node, effect.commit)
+            elif isinstance(effect, AppendLog):
+                if self._takes_details:
+                    self._append(t_us, effect)
+            elif (writer := writers.get(type(effect))) is not None:
                 writer(t_us, effect)
 
     def durable(self, t_us: int, write_id: int) -> None:
@@ -83,8 +92,7 @@ class ReplicaTracer:
         if last is not None:
             self._trace.log(t_us, self._node, "durable", last)
 
-    def _append(self, t_us: int, effect: ReplicaEffect) -> None:
-        assert isinstance(effect, AppendLog)
+    def _append(self, t_us: int, effect: AppendLog) -> None:
         entries = effect.entries
         start = 0
         for place, entry in enumerate(entries):
@@ -131,15 +139,6 @@ class ReplicaTracer:
             membership.voters_outgoing,
             membership.learners,
         )
-
-    def _commit(self, t_us: int, effect: ReplicaEffect) -> None:
-        assert isinstance(effect, SaveCommit)
-        self._trace.commit(t_us, self._node, effect.commit)
-
-    def _applied(self, t_us: int, effect: ReplicaEffect) -> None:
-        assert isinstance(effect, Applied)
-        entry = effect.entry
-        self._trace.apply(t_us, self._node, entry.index, entry.term, entry.kind)
 
     def _dropped(self, t_us: int, effect: ReplicaEffect) -> None:
         assert isinstance(effect, MessageDropped)

@@ -38,7 +38,7 @@ from qcore.sim.scenario.values import microseconds
 from qcore.sim.verdict.determinism import ObservedMachines
 from qcore.sim.verdict.result import RunResult
 from qcore.sim.workload.custom_machine import CustomMachine
-from qcore.sim.world.engine import NEVER_US
+from qcore.sim.world.clock.engine import NEVER_US
 from qcore.sim.world.simulated_cluster import SimulatedCluster
 from qcore.trace import TraceWriter
 

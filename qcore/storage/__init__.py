@@ -14,11 +14,10 @@ from qcore.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from qcore.core.log.durable_state import apply_write, last_index
-    from qcore.storage.background_writes import SupportsSnapshotParts
-    from qcore.storage.group_commit import SupportsIdleWork
     from qcore.storage.interface import HasIncarnation, Identity, LogStorage
     from qcore.storage.log_outline import LogOutline
     from qcore.storage.memory import MemoryStorage
+    from qcore.storage.optional_work import SupportsIdleWork, SupportsSnapshotParts
     from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 else:
     __getattr__, __dir__ = lazy_names(
@@ -28,8 +27,6 @@ else:
                 "apply_write",
                 "last_index",
             ),
-            "qcore.storage.background_writes": ("SupportsSnapshotParts",),
-            "qcore.storage.group_commit": ("SupportsIdleWork",),
             "qcore.storage.interface": (
                 "HasIncarnation",
                 "Identity",
@@ -37,6 +34,7 @@ else:
             ),
             "qcore.storage.log_outline": ("LogOutline",),
             "qcore.storage.memory": ("MemoryStorage",),
+            "qcore.storage.optional_work": ("SupportsIdleWork", "SupportsSnapshotParts"),
             "qcore.storage.sqlite.sqlite_storage": ("SqliteStorage",),
         },
     )

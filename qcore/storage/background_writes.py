@@ -17,11 +17,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Final, Protocol, runtime_checkable
+from typing import Final
 
 from qcore.core.effects import StoreSnapshot, Write
-from qcore.core.entry import Snapshot
 from qcore.storage.log_size import FootprintMeter
+from qcore.storage.optional_work import SnapshotPartsStorage
 
 #: A snapshot with fewer characters is stored with the rest of its batch.
 BACKGROUND_SNAPSHOT_MIN_CHARS: Final = 1 << 20
@@ -29,28 +29,6 @@ BACKGROUND_SNAPSHOT_MIN_CHARS: Final = 1 << 20
 ASSIST_BYTES: Final = 512 << 10
 #: Bytes of log that one transaction compacts after a snapshot.
 COMPACTED_BYTES_PER_TRANSACTION: Final = 8 << 20
-
-
-@runtime_checkable
-class SupportsSnapshotParts(Protocol):
-    """A storage that accepts a large snapshot in parts, so that clients do not wait for the whole of it."""
-
-    def write_snapshot_parts(self, snapshot: Snapshot) -> bool:
-        """Write the next parts of a snapshot whose `StoreSnapshot` comes later. False if none is left."""
-        ...
-
-    def remove_stale_parts(self) -> bool:
-        """Remove some parts of earlier snapshots. False if none is left."""
-        ...
-
-
-@runtime_checkable
-class SnapshotPartsStorage(SupportsSnapshotParts, Protocol):
-    """What `BackgroundSnapshots` needs from such a storage."""
-
-    def write(self, writes: list[Write]) -> None:
-        """See `qcore.storage.interface.LogStorage.write`."""
-        ...
 
 
 class BackgroundSnapshots:

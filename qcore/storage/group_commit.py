@@ -23,16 +23,22 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Final, Protocol, TypeVar, runtime_checkable
+from typing import Final, NoReturn, TypeVar
 
+from qcore.compiled_build import register_copies
 from qcore.core.effects import StoreSnapshot, Write
 from qcore.core.entry import DurableState
 from qcore.core.log.disk_errors import DISK_FULL_RETRY_MS, waits_for_space
 from qcore.core.log.durable_state import size_bytes
 from qcore.errors import DiskFull, StorageError
-from qcore.storage.background_writes import BackgroundSnapshots, SupportsSnapshotParts
+from qcore.storage.background_writes import BackgroundSnapshots
 from qcore.storage.interface import LogStorage
 from qcore.storage.log_size import Footprint, FootprintMeter
+from qcore.storage.optional_work import (
+    SupportsIdleWork,
+    SupportsQuickWrites,
+    SupportsSnapshotParts,
+)
 from qcore.storage.sync_pace import SyncPace
 
 #: The most that one transaction gathers, in bytes. A single submission may be larger.
@@ -48,25 +54,7 @@ _T = TypeVar("_T")
 Notify = Callable[[Callable[[], None]], object]
 
 
-@runtime_checkable
-class SupportsIdleWork(Protocol):
-    """A storage that has work for idle moments, such as a checkpoint."""
-
-    def idle(self) -> None:
-        """Do that work. Raises `StorageError` if the disk fails."""
-        ...
-
-
-@runtime_checkable
-class SupportsQuickWrites(Protocol):
-    """A storage whose `write` may be called by an event loop, because it usually takes no more than one sync."""
-
-    def takes_quick_write(self, size: int) -> bool:
-        """Whether a write of this many bytes now does nothing beyond one transaction, such as a checkpoint."""
-        ...
-
-
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)
 class PendingWrites:
     """The writes that are submitted and not yet durable. The caller limits its load by them."""
 
@@ -74,14 +62,23 @@ class PendingWrites:
     bytes: int
 
 
-@dataclass(slots=True)
 class _Submission:
-    writes: list[Write]
-    commit: int | None
-    size: int
-    log_bytes: int
-    count: int
-    last_write_id: int
+    """Writes that go to the disk in one transaction."""
+
+    def __init__(
+        self,
+        writes: list[Write],
+        commit: int | None,
+        size: int,
+        log_bytes: int,
+        last_write_id: int,
+    ) -> None:
+        self.writes = writes
+        self.commit = commit
+        self.size = size
+        self.log_bytes = log_bytes
+        self.count = len(writes)
+        self.last_write_id = last_write_id
 
 
 class _Signal(Enum):
@@ -151,17 +148,19 @@ class GroupCommitWriter:
         self._sleeps = False
         self._meter = FootprintMeter(storage.load() if loaded is None else loaded)
         self._footprint = self._meter.footprint
+        # Asked once, because the question takes as long as a small write without its sync.
+        self._parts = storage if isinstance(storage, SupportsSnapshotParts) else None
         self._background = (
             BackgroundSnapshots(storage, self._meter)
             if isinstance(storage, SupportsSnapshotParts)
             else None
         )
-        self._thread = threading.Thread(target=self._run, name="qcore-storage", daemon=True)
+        self._worker = threading.Thread(target=self._run, name="qcore-storage", daemon=True)
 
     def start(self) -> None:
         """Begin to write. Earlier submissions wait for this. After `start` the writer must be closed."""
         self._started = True
-        self._thread.start()
+        self._worker.start()
 
     @property
     def pending(self) -> PendingWrites:
@@ -182,7 +181,8 @@ class GroupCommitWriter:
         Raises:
             StorageError: the writer is closed or has failed.
         """
-        self._require_open()
+        if self._failure is not None or self._closing.is_set():
+            self._refuse()
         if not writes:
             self._lazy_commit = commit if commit is not None else self._lazy_commit
             return
@@ -199,15 +199,12 @@ class GroupCommitWriter:
             self._pending_writes += len(writes)
             self._pending_bytes += size
         self._handed_over = writes[-1].write_id
-        self._queue.put(
-            _Submission(list(writes), commit, size, log_bytes, len(writes), self._handed_over)
-        )
+        self._queue.put(_Submission(list(writes), commit, size, log_bytes, self._handed_over))
 
-    def _require_open(self) -> None:
+    def _refuse(self) -> NoReturn:
         if self._failure is not None:
             raise StorageError(f"storage has failed, nothing is written: {self._failure}")
-        if self._closing.is_set():
-            raise StorageError("the storage writer is closed")
+        raise StorageError("the storage writer is closed")
 
     # -- writes of the caller -----------------------------------------------------------------------
 
@@ -229,7 +226,8 @@ class GroupCommitWriter:
             or not self._started
         ):
             return False
-        self._require_open()
+        if self._failure is not None or self._closing.is_set():
+            self._refuse()
         size = 0
         for write in writes:
             if isinstance(write, StoreSnapshot):
@@ -282,9 +280,9 @@ class GroupCommitWriter:
         if not self._closing.is_set():
             self._closing.set()
             self._queue.put(_Signal.END)
-        if self._thread.ident is not None:
-            self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+        if self._worker.ident is not None:
+            self._worker.join(timeout_s)
+        return not self._worker.is_alive()
 
     def _run(self) -> None:
         try:
@@ -405,13 +403,13 @@ class GroupCommitWriter:
 
     def _write(self, batch: _Submission) -> None:
         """Make the batch durable."""
-        storage, writes = self._storage, batch.writes
-        if self._background is not None and isinstance(storage, SupportsSnapshotParts):
+        storage, parts, writes = self._storage, self._parts, batch.writes
+        if self._background is not None and parts is not None:
             writes = self._background.defer_snapshots(writes)
             for write in writes:
                 if isinstance(write, StoreSnapshot) and write.reset_log:
                     # All later writes depend on this snapshot, so they wait for it. Its transactions stay bounded.
-                    while self._until_space(partial(storage.write_snapshot_parts, write.snapshot)):
+                    while self._until_space(partial(parts.write_snapshot_parts, write.snapshot)):
                         pass
         if writes or batch.commit is not None:
             self._until_space(partial(storage.write, writes, batch.commit))
@@ -458,3 +456,6 @@ class GroupCommitWriter:
         # A closed loop raises RuntimeError: no caller is left to notify.
         with suppress(RuntimeError):
             self._notify(partial(self._on_error, error))
+
+
+register_copies(globals())

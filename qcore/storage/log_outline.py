@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
+from qcore.compiled_build import register_copies
 from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, TruncateLog, Write
 from qcore.core.entry import DurableState, Entry, Snapshot
 
 
-@dataclass(slots=True)
+@dataclass
 class LogOutline:
     """The bounds, terms and snapshot index of a durable state, kept in a few integers.
 
@@ -188,3 +189,6 @@ class LogOutline:
                 f"entry {self.snapshot_index} has term {held}, "
                 f"the snapshot that ends there {self.snapshot_term}"
             )
+
+
+register_copies(globals())

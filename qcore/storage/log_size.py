@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
+from qcore.compiled_build import register_copies
 from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, TruncateLog, Write
 from qcore.core.entry import DurableState, Entry
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(init=False)
 class Footprint:
     """How much of a log the disk holds.
 
@@ -26,6 +27,14 @@ class Footprint:
     last_index: int
     log_bytes: int
     snapshot_index: int
+
+    def __init__(
+        self, first_index: int, last_index: int, log_bytes: int, snapshot_index: int
+    ) -> None:
+        self.first_index = first_index
+        self.last_index = last_index
+        self.log_bytes = log_bytes
+        self.snapshot_index = snapshot_index
 
 
 class FootprintMeter:
@@ -93,3 +102,6 @@ class FootprintMeter:
     def _drop(self, start: int, end: int) -> None:
         self._bytes -= sum(self._sizes[start:end])
         del self._sizes[start:end]
+
+
+register_copies(globals())

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from qcore.machines.entity.requests.bulk_requests import BulkRequest
 from qcore.machines.entity.requests.store_requests import PageOptions
-from qcore.machines.entity.state.field_values import EntityIdJson
+from qcore.machines.entity.state.wire.value_json import EntityIdJson
 from qcore.transport.perform_options import Consistency, SessionUse
 from qcore.transport.wire import MessageId
 

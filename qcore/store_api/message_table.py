@@ -8,6 +8,7 @@ from typing import Any, Final
 from pydantic_core import to_json
 
 from qcore.machines.entity.operations.operation_table import STORE_OPERATIONS
+from qcore.machines.entity.requests.plain_text import plain_text
 from qcore.replica.messages import RequestKind
 from qcore.store_api import added_messages, short_spelling, store_messages, store_responses
 
@@ -37,6 +38,10 @@ class StoreMessage:
 
     def payload(self, message: Any) -> tuple[RequestKind, str]:
         """Return whether a message reads or writes, and the command or query for the store."""
+        if self.request == "StorePerform":
+            plain = plain_text(message.requests)
+            if plain is not None:
+                return plain[0], f'{{"StorePerform":{{"requests":[{plain[1]}]}}}}'
         body = {name: getattr(message, name) for name in self.body}
         kind: RequestKind = "read" if STORE_OPERATIONS[self.request].reads(body) else "write"
         return kind, to_json({self.request: body}).decode()

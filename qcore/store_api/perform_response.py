@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 
 from qcore.machines.entity.requests.perform_requests import FieldRequest
 from qcore.machines.entity.state.entity_schema import EntitySchemaJson
-from qcore.machines.entity.state.field_values import STRICT, EntityIdJson, exactly_one_key
+from qcore.machines.entity.state.wire.value_json import STRICT, EntityIdJson, exactly_one_key
 from qcore.transport.wire import Detail, Err, MessageId, Ok
 
 

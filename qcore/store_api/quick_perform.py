@@ -1,7 +1,8 @@
 """Reads the most frequent messages of clients without pydantic: `StorePerform`, and `Perform` with two requests.
 
-It accepts what the classes of these messages accept, with all keys in the order in which the client library
-sends them, and only plain values. It leaves everything else to the validators: `qcore.transport.codec.quick_readers`.
+It accepts what the classes of these messages accept, with all keys, and only plain values. The keys of a read or a
+write may have any order; all others have the order in which the client library sends them. It leaves everything else to
+the validators: `qcore.transport.codec.quick_readers`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any, Final, Protocol
 
-from qcore.machines.entity.state.field_values import INT_MAX, INT_MIN
+from qcore.machines.entity.state.wire.value_json import INT_MAX, INT_MIN
 from qcore.store_api.store_messages import StorePerform
 from qcore.transport.codec.quick_readers import are_counts
 from qcore.transport.perform_options import Consistency, SessionUse
@@ -152,16 +153,37 @@ def _texts_of_items(items: Any) -> int:
         if type(item) is not dict or len(item) != 1:
             return -1
         write = item.get("Write")
-        found = _texts_of_read(item.get("Read")) if write is None else _texts_of_write(write)
+        if write is None:
+            read = _in_order(item.get("Read"), _READ)
+            if read is None:
+                return -1
+            item["Read"] = read
+            found = _texts_of_read(read)
+        else:
+            write = _in_order(write, _WRITE)
+            if write is None:
+                return -1
+            item["Write"] = write
+            found = _texts_of_write(write)
         if found == 0:
             return -1
         texts += found
     return texts
 
 
-def _texts_of_write(body: Any) -> int:
-    if type(body) is not dict or tuple(body) != _WRITE:
-        return 0
+def _in_order(body: Any, names: tuple[str, ...]) -> dict[str, Any] | None:
+    """An object with these keys in this order, as the validators make it; None if it does not have exactly these."""
+    if type(body) is not dict or len(body) != len(names):
+        return None
+    if tuple(body) == names:
+        return body
+    for name in names:
+        if name not in body:
+            return None
+    return {name: body[name] for name in names}
+
+
+def _texts_of_write(body: dict[str, Any]) -> int:
     entity, field, value, condition, behavior, time, writer = body.values()
     if not _is_entity(entity) or type(field) is not str or time is not None:
         return 0
@@ -188,9 +210,7 @@ def _texts_of_write(body: Any) -> int:
     return texts + 1 if valid else 0
 
 
-def _texts_of_read(body: Any) -> int:
-    if type(body) is not dict or tuple(body) != _READ:
-        return 0
+def _texts_of_read(body: dict[str, Any]) -> int:
     entity, field, value, time, writer = body.values()
     if not _is_entity(entity) or type(field) is not str:
         return 0

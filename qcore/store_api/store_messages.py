@@ -12,7 +12,7 @@ from qcore.machines.entity.requests.perform_requests import FieldRequest
 from qcore.machines.entity.requests.restore_commands import RestoredSnapshot
 from qcore.machines.entity.requests.store_requests import PageOptions
 from qcore.machines.entity.state.entity_schema import EntitySchemaJson, FieldSchemaJson
-from qcore.machines.entity.state.field_values import EntityIdJson
+from qcore.machines.entity.state.wire.value_json import EntityIdJson
 from qcore.transport.perform_options import Consistency, SessionUse
 from qcore.transport.wire import MessageId
 

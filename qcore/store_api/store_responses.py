@@ -9,11 +9,8 @@ from typing_extensions import TypedDict
 
 from qcore.machines.entity.requests.perform_requests import FieldRequest
 from qcore.machines.entity.state.entity_schema import EntitySchemaJson, FieldSchemaJson
-from qcore.machines.entity.state.field_values import (
-    STRICT,
-    EntityIdJson,
-)
 from qcore.machines.entity.state.snapshot.store_snapshot import FieldJson, StoreSnapshot
+from qcore.machines.entity.state.wire.value_json import STRICT, EntityIdJson
 from qcore.transport.wire import Detail, Err, MessageId, Ok
 
 

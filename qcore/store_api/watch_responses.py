@@ -11,7 +11,7 @@ from typing import Final, Literal, NotRequired
 from pydantic import JsonValue, with_config
 from typing_extensions import TypedDict
 
-from qcore.machines.entity.state.field_values import STRICT, EntityIdJson, ValueJson
+from qcore.machines.entity.state.wire.value_json import STRICT, EntityIdJson, ValueJson
 from qcore.machines.entity.watches.notification_config import NotificationConfig
 from qcore.store_api.watch_messages import WatchPosition
 from qcore.transport.wire import Detail, Err, MessageId, Ok

@@ -38,6 +38,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from qcore.compiled_build import register_copies
 from qcore.trace.column_codec import encode_column
 from qcore.trace.record_details import DETAIL_COLUMNS, ColumnType
 from qcore.trace.trace_origin import TraceOrigin
@@ -188,3 +189,6 @@ def block(kind: bytes, body: bytes) -> bytes:
     """A block of this type."""
     begin = struct.pack("<cQI", kind, len(body), zlib.crc32(body))
     return begin + struct.pack("<I", zlib.crc32(begin)) + body
+
+
+register_copies(globals())

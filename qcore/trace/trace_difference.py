@@ -10,6 +10,7 @@ from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Final
 
+from qcore.compiled_build import register_copies
 from qcore.errors import ConfigError
 from qcore.trace.compact_trace import CompactTrace
 from qcore.trace.json_lines import parse_trace
@@ -183,3 +184,6 @@ def _from(
     record: TraceRecord | None, rest: Iterator[TraceRecord], number: int
 ) -> tuple[TraceRecord, ...]:
     return () if record is None else (record, *islice(rest, number - 1))
+
+
+register_copies(globals())

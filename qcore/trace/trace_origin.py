@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Self
 
+from qcore.compiled_build import register_copies
+
 
 @dataclass(frozen=True)
 class TraceOrigin:
@@ -47,3 +49,6 @@ class TraceOrigin:
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"the origin of the trace is incomplete: {error}") from None
+
+
+register_copies(globals())

@@ -14,7 +14,7 @@ from qcore.cli.shell.cluster_names import ClusterNames
 from qcore.cli.shell.completion import ShellCompleter
 from qcore.cli.store.access.entity_names import set_current
 from qcore.machines.entity.state.entity_schema import FieldSchema
-from qcore.machines.entity.state.field_values import Value
+from qcore.machines.entity.state.value import Value
 
 FIELDS = {
     "Email": FieldSchema("String", "Email", Value("String", ""), 0, None, None, ()),

@@ -16,7 +16,8 @@ from qcore.client import Choice, EntityId, Timestamp, Value, WritableValue, pars
 from qcore.client.entity_values import encode_value
 from qcore.errors import ConfigError
 from qcore.machines.entity.state.entity_schema import FieldSchema
-from qcore.machines.entity.state.field_values import Kind, value_from_json
+from qcore.machines.entity.state.field_values import value_from_json
+from qcore.machines.entity.state.value import Kind
 
 IDS = st.builds(
     EntityId,

@@ -24,10 +24,11 @@ IN_WHEEL = {
 def tracked(folder: str) -> set[str]:
     """The files of the folder that belong to the package, relative to the folder."""
     skipped = {"__pycache__", ".ipynb_checkpoints", ".pytest_cache", ".ruff_cache", ".mypy_cache"}
+    skipped.add("compiled.json")  # of `make compile`, as the libraries are
     return {
         path.relative_to(CHECKOUT / folder).as_posix()
         for path in (CHECKOUT / folder).rglob("*")
-        if path.is_file() and not skipped & set(path.parts)
+        if path.is_file() and path.suffix != ".so" and not skipped & set(path.parts)
     }
 
 

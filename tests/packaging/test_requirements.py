@@ -157,6 +157,8 @@ def test_every_imported_package_is_a_declared_dependency(folder: str, declared: 
             top = name.split(".")[0]
             if (path.parent.name, top) == ("peers", "pysyncobj"):
                 continue  # `make bench-peers` installs it into a separate environment
+            if top == "mypy_extensions":
+                continue  # only the compiler reads it, and mypy brings it
             if top not in known | PYDANTIC_FAMILY | beside:
                 assert canonicalize_name(DISTRIBUTION.get(top, top)) in names, (
                     f"{path}:{line}: {top}"

@@ -22,7 +22,7 @@ from qcore.storage.files.directory_lock import LOCK_FILE, owner_of
 from qcore.storage.files.snapshot_file import read_snapshot
 from qcore.storage.interface import Identity
 from qcore.storage.live.log_reader import StoredLog, StoredSnapshot
-from qcore.storage.sqlite.state_row import StoredState
+from qcore.storage.sqlite.log_rows import StoredState
 from tests.recovery.directories import MEMBERS, VERSION, entry, make, open_storage, snapshot
 from tests.recovery.test_restore import write_file
 

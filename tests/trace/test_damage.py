@@ -63,6 +63,7 @@ def test_a_changed_byte_is_found(place: int, change: int) -> None:
         assert "at offset" in str(raised.value)
 
 
+@pytest.mark.pure_only("it replaces a compiled constant")
 def test_without_checksums_a_changed_byte_is_not_found(monkeypatch: pytest.MonkeyPatch) -> None:
     data = bytearray(FILE)
     data[-1] ^= 1

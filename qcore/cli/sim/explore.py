@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from qcore.cli.exits import ExitCode
 from qcore.cli.options import OutputFormat, OutputOption, non_empty_path
 from qcore.cli.output import Row, show
+from qcore.compiled_build import BUILD, PURE_VARIABLE
 from qcore.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -172,6 +174,8 @@ def explore(
     allow. A broken property is shown with the fewest steps that lead to it. Exit code 0: no property is broken;
     1: one is; 2: an option is wrong.
     """
+    if BUILD == "compiled":
+        _begin_again()
     if replay is not None:
         _replay(replay, output)
         return
@@ -242,6 +246,11 @@ def _export(found: Counterexample, path: Path) -> None:
         raise ConfigError(f"cannot write {path}: {error.strerror}") from None
     else:
         print(f"as a scenario: qcore sim run {path}", file=sys.stderr)
+
+
+def _begin_again() -> NoReturn:
+    """Run this command as pure Python in place of this process: compiled cores cannot be copied."""
+    os.execve(sys.executable, sys.orig_argv, {**os.environ, PURE_VARIABLE: "1"})
 
 
 def _replay(file: Path, output: OutputFormat) -> None:

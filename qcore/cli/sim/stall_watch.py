@@ -10,13 +10,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Annotated, Final, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
 import typer
 
 from qcore.cli.exits import ExitCode
 from qcore.errors import QcoreError
 from qcore.sim.running_code import CodePlace, users_place
+
+if TYPE_CHECKING:
+    from qcore.sim.world.clock.engine import Engine
 
 StallTimeoutOption: TypeAlias = Annotated[
     float,
@@ -135,18 +138,18 @@ def _position(frames: list[FrameType]) -> object:
     """
     if any(_module(frame).startswith(_DEBUGGERS) for frame in frames):
         return None
-    event = _event(frames)
-    if event is not None:
-        return event.f_locals["self"].now
+    engine = _running_engine()
+    if engine is not None:
+        return engine.now
     return next((frame for frame in reversed(frames) if _place(frame).is_users), None)
 
 
 def _report(frames: list[FrameType], timeout_s: float) -> str:
     """The text of the error."""
-    event = _event(frames)
+    engine = _running_engine()
     when = "before its first event or after its last one"
-    if event is not None:
-        when = f"at {event.f_locals['self'].now / 1000:.3f} ms of simulated time"
+    if engine is not None:
+        when = f"at {engine.now / 1000:.3f} ms of simulated time"
     place = users_place([_place(frame) for frame in frames])
     return (
         f"the run stands still {when}, in {place}, for {timeout_s:g} s: state machines, checks and programs must "
@@ -154,11 +157,11 @@ def _report(frames: list[FrameType], timeout_s: float) -> str:
     )
 
 
-def _event(frames: list[FrameType]) -> FrameType | None:
-    """The frame of the event that happens; None outside of events."""
-    from qcore.sim.world.engine import STEP_CODE
+def _running_engine() -> Engine | None:
+    # Late: a command starts without the simulator.
+    from qcore.sim.world.clock.engine import running_engine
 
-    return next((frame for frame in frames if frame.f_code is STEP_CODE), None)
+    return running_engine()
 
 
 def _place(frame: FrameType) -> CodePlace:

@@ -46,7 +46,19 @@ _OTHER_CANDIDATE: Final = "candidate_id is not the sender"
 
 def on_message(server: RaftServer, event: MessageReceived) -> None:
     """Handle a message."""
-    from_id, message = event.from_id, cast(RaftMessage, event.message)  # a core gets no other
+    from_id, message = event.from_id, event.message
+    if from_id != server.node_id:
+        # The usual messages, without a look into a table: most steps have one of them, in the current term.
+        if isinstance(message, AppendEntries) and message.term == server.term:
+            _on_append(server, from_id, message)
+            return
+        if isinstance(message, AppendEntriesResponse) and message.term == server.term:
+            replication.on_response(server, from_id, message)
+            return
+    _on_other_message(server, from_id, cast(RaftMessage, message))  # a core gets no other
+
+
+def _on_other_message(server: RaftServer, from_id: int, message: RaftMessage) -> None:
     if from_id == server.node_id:
         server.emit(MessageDropped(from_id, message, "the sender has this server's own id"))
     elif message.term > min(MAX_TERM, server.term + MAX_TERM_JUMP):
@@ -57,20 +69,25 @@ def on_message(server: RaftServer, event: MessageReceived) -> None:
 
 
 def _on_append(server: RaftServer, from_id: int, message: AppendEntries) -> None:
-    if _follow(server, from_id, message):
+    if _follow(server, from_id, message.leader_id, message.term, message):
         replication.on_append_entries(server, from_id, message)
 
 
 def _on_install_snapshot(server: RaftServer, from_id: int, message: InstallSnapshot) -> None:
-    if _follow(server, from_id, message):
+    if _follow(server, from_id, message.leader_id, message.term, message):
         compaction.on_install_snapshot(server, from_id, message)
 
 
-def _on_leader_response(
-    server: RaftServer, from_id: int, message: AppendEntriesResponse | InstallSnapshotResponse
-) -> None:
+def _on_append_response(server: RaftServer, from_id: int, message: AppendEntriesResponse) -> None:
     if _is_current_term(server, from_id, message):
         replication.on_response(server, from_id, message)
+
+
+def _on_snapshot_response(
+    server: RaftServer, from_id: int, message: InstallSnapshotResponse
+) -> None:
+    if _is_current_term(server, from_id, message):
+        replication.on_snapshot_response(server, from_id, message)
 
 
 def _on_pre_vote(server: RaftServer, from_id: int, message: PreVote) -> None:
@@ -126,23 +143,29 @@ def _on_request_vote(server: RaftServer, from_id: int, request: RequestVote) -> 
     election.on_request_vote(server, from_id, request)
 
 
-def _follow(server: RaftServer, from_id: int, message: AppendEntries | InstallSnapshot) -> bool:
+def _follow(
+    server: RaftServer,
+    from_id: int,
+    leader_id: int,
+    term: int,
+    message: AppendEntries | InstallSnapshot,
+) -> bool:
     """Follow the sender if it leads in the message's term. Returns whether its message is to be handled."""
-    if message.leader_id != from_id:
+    if leader_id != from_id:
         server.emit(MessageDropped(from_id, message, _OTHER_LEADER))
-    elif message.term < 1:
+    elif term < 1:
         server.emit(MessageDropped(from_id, message, "no node leads before term 1"))
-    elif message.term < server.term:
+    elif term < server.term:
         _reject_stale_leader(server, from_id, message)
-    elif message.term == server.term and server.role == "leader":
+    elif term == server.term and server.role == "leader":
         server.emit(MessageDropped(from_id, message, "a second leader in this term"))
     else:
         if (
-            message.term > server.term
+            term > server.term
             or server.leader_id != from_id
             or server.role in ("pre_candidate", "candidate")
         ):
-            election.become_follower(server, message.term, from_id)
+            election.become_follower(server, term, from_id)
         server.last_leader_contact = server.now
         server.leaderless_timeouts = 0
         server.transfer_backoff.on_leader_message(server.now)
@@ -192,9 +215,9 @@ def _is_current_term(
 #: What handles a message, by class. `Any`: each handler takes the class that it is listed under.
 _ON_MESSAGE: Final[dict[type, Callable[[RaftServer, int, Any], None]]] = {
     AppendEntries: _on_append,
-    AppendEntriesResponse: _on_leader_response,
+    AppendEntriesResponse: _on_append_response,
     InstallSnapshot: _on_install_snapshot,
-    InstallSnapshotResponse: _on_leader_response,
+    InstallSnapshotResponse: _on_snapshot_response,
     RequestVote: _on_request_vote,
     RequestVoteResponse: _on_vote_response,
     PreVote: _on_pre_vote,

@@ -17,8 +17,9 @@ from __future__ import annotations
 
 from qcore.core import quorum
 from qcore.core.leadership import election
+from qcore.core.leadership.transfer_state import IncomingTransfer
 from qcore.core.messages import PreVoteResponse, TimeoutNow, TimeoutNowResponse
-from qcore.core.raft_server import IncomingTransfer, RaftServer
+from qcore.core.raft_server import RaftServer
 
 
 def on_timeout_now(server: RaftServer, from_id: int, request: TimeoutNow) -> None:

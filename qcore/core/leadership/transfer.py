@@ -27,10 +27,11 @@ from typing import Final
 from qcore.core.effects import TransferRejected, TransferStarted
 from qcore.core.events import TransferLeadership
 from qcore.core.leadership import election, priorities
+from qcore.core.leadership.transfer_state import OutgoingTransfer
 from qcore.core.log import replication
 from qcore.core.log.progress import Progress
 from qcore.core.messages import TimeoutNow, TimeoutNowResponse
-from qcore.core.raft_server import OutgoingTransfer, RaftServer
+from qcore.core.raft_server import RaftServer
 
 #: A voter takes over by priority only if it has responded without a break for this many of the longest election
 #: timeouts.

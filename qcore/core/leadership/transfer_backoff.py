@@ -26,6 +26,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
+from qcore.compiled_build import register_copies
+
 #: Election timeouts to wait after the first failure.
 FIRST_BACKOFF: Final = 10
 #: No wait is longer than this, µs.
@@ -140,3 +142,6 @@ class TransferBackoff:
         failures = self._failures.get(leader_id)
         wait_us = 0 if failures is None else self._wait_us(failures.count)
         return max(PROOF_TIMEOUTS * self._unit_us, wait_us)
+
+
+register_copies(globals())

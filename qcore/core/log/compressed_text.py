@@ -92,6 +92,10 @@ class CompressedText:
     # It would have to be the hash of the equal `str`, so of the whole text.
     __hash__ = None  # type: ignore[assignment]  # the way to make a class unhashable
 
+    def __reduce__(self) -> tuple[type[CompressedText], tuple[tuple[bytes, ...], str]]:
+        """What makes a copy. A compiled object has no `__dict__`, which Python would copy."""
+        return CompressedText, (self._blocks, self._rest)
+
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: object) -> dict[str, object]:
         """Let pydantic, which the core does not import, write this as a text. A custom storage may use it."""

@@ -9,10 +9,10 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from qcore.compiled_build import register_copies
 from qcore.core.entry import Snapshot
 
 ProgressState = Literal["probe", "replicate", "snapshot"]
@@ -93,7 +93,7 @@ class Progress:
         self.next = next_index
         self.probe_sent = False
         self.snapshot: OutgoingSnapshot | None = None
-        self.inflight: deque[tuple[int, int]] = deque()  # (last index, bytes) of each append
+        self.inflight: list[tuple[int, int]] = []  # (last index, bytes) of each append
         self.inflight_bytes = 0
         self.acked_round = -1
         self.address_changed_in_round = -1
@@ -137,8 +137,9 @@ class Progress:
 
     def update_match(self, match_index: int) -> bool:
         """The follower durably holds everything up to `match_index`. True if that was not known."""
-        while self.inflight and self.inflight[0][0] <= match_index:
-            self.inflight_bytes -= self.inflight.popleft()[1]
+        inflight = self.inflight
+        while inflight and inflight[0][0] <= match_index:
+            self.inflight_bytes -= inflight.pop(0)[1]
         if match_index <= self.match:
             return False
         self.match = match_index
@@ -164,3 +165,6 @@ class Progress:
         self.snapshot = None
         self.inflight.clear()
         self.inflight_bytes = 0
+
+
+register_copies(globals())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from qcore.core.entry import Entry
 
@@ -13,10 +13,19 @@ class RaftLog:
     """A run of entries that may begin after a snapshot.
 
     `offset` is the index just before the first entry held (0 for a log from the beginning).
-    `offset_term` is its term, or None if unknown after a restart.
+    `offset_term` is its term, or None if unknown after a restart. `total_bytes` counts all entries that were ever held
+    and not truncated, also compacted ones: its increase is the size of what was appended.
     """
 
-    __slots__ = ("_begin_bytes", "_end_bytes", "entries", "last_index", "offset", "offset_term")
+    __slots__ = (
+        "_begin_bytes",
+        "_end_bytes",
+        "entries",
+        "last_index",
+        "offset",
+        "offset_term",
+        "total_bytes",
+    )
 
     def __init__(
         self, entries: Sequence[Entry] = (), *, offset: int = 0, offset_term: int | None = 0
@@ -29,6 +38,7 @@ class RaftLog:
         #: end of each entry. Their differences give the size of any part of the log without adding up its entries.
         self._begin_bytes = 0
         self._end_bytes: array[int] = array("Q")
+        self.total_bytes = 0
         self._note_sizes(self.entries)
         assert not self.entries or self.entries[0].index == offset + 1, "gap after the snapshot"
 
@@ -38,19 +48,24 @@ class RaftLog:
         assert term is not None
         return term
 
-    def _note_sizes(self, entries: Iterable[Entry]) -> None:
-        end = self._end_bytes[-1] if self._end_bytes else self._begin_bytes
-        note = self._end_bytes.append
+    def _note_sizes(self, entries: list[Entry]) -> None:
+        end = self.total_bytes
         for entry in entries:
             end += entry.size_bytes()
-            note(end)
+            self._end_bytes.append(end)
+        self.total_bytes = end
 
     def bytes_after(self, index: int) -> int:
         """Bytes of the held entries after `index`, as `Entry.size_bytes` counts them."""
-        ends = self._end_bytes
-        if index >= self.last_index or not ends:
+        if index >= self.last_index:
             return 0
-        return ends[-1] - self._bytes_before(max(index - self.offset, 0))
+        return self.total_bytes - self._bytes_before(max(index - self.offset, 0))
+
+    def bytes_between(self, first: int, last: int) -> int:
+        """Bytes of the entries from `first` to `last`, both included; all must be held."""
+        if last == first:
+            return self.entries[first - self.offset - 1].size_bytes()
+        return self._bytes_before(last - self.offset) - self._bytes_before(first - self.offset - 1)
 
     def _bytes_before(self, position: int) -> int:
         return self._end_bytes[position - 1] if position else self._begin_bytes
@@ -69,7 +84,10 @@ class RaftLog:
 
     def matches(self, index: int, term: int) -> bool:
         """True if the log holds an entry with this index and term (paper, figure 2, AppendEntries 2)."""
-        return self.term(index) == term
+        position = index - self.offset - 1
+        if 0 <= position < len(self.entries):
+            return self.entries[position].term == term
+        return position == -1 and self.offset_term == term
 
     def between(self, first: int, last: int) -> list[Entry]:
         """The entries from `first` to `last`, both included; all must be held."""
@@ -98,22 +116,18 @@ class RaftLog:
             return min(end, max_count)
         return min(end - 1 - bisect_left(self._end_bytes, least, hi=end), max_count)
 
-    def append(self, entries: Sequence[Entry]) -> None:
+    def append(self, entries: list[Entry]) -> None:
         assert not entries or entries[0].index == self.last_index + 1, "gap in the log"
         self.entries.extend(entries)
-        if len(entries) == 1:  # the usual case, on a hot path
-            ends = self._end_bytes
-            ends.append((ends[-1] if ends else self._begin_bytes) + entries[0].size_bytes())
-            self.last_index += 1
-            return
         self._note_sizes(entries)
-        self.last_index = self.offset + len(self.entries)
+        self.last_index += len(entries)
 
     def truncate(self, from_index: int) -> None:
         """Remove the entry at `from_index` and all that follow."""
         assert from_index > self.offset, "truncation of compacted entries"
         del self.entries[from_index - self.offset - 1 :]
         del self._end_bytes[from_index - self.offset - 1 :]
+        self.total_bytes = self._bytes_before(len(self.entries))
         self.last_index = self.offset + len(self.entries)
 
     def compact(self, through: int) -> None:
@@ -130,7 +144,7 @@ class RaftLog:
         """Remove everything: the log now ends at a snapshot's last entry."""
         self.entries.clear()
         del self._end_bytes[:]
-        self._begin_bytes = 0
+        self._begin_bytes = self.total_bytes = 0
         self.offset = self.last_index = index
         self.offset_term = term
 

@@ -29,10 +29,10 @@ def propose(server: RaftServer, event: Propose) -> None:
     if server.transfer is not None:
         server.emit(ProposalRejected("transferring"))
         return
-    size = sum(map(len, event.commands)) + ENTRY_OVERHEAD_BYTES * len(event.commands)
-    if server.uncommitted_bytes and (
-        server.uncommitted_bytes + size > server.config.max_uncommitted_bytes
-    ):
+    size = ENTRY_OVERHEAD_BYTES * len(event.commands)
+    for command in event.commands:
+        size += len(command)
+    if server.uncommitted_bytes and server.uncommitted_bytes + size > server.max_uncommitted_bytes:
         # An idle leader accepts even one oversized batch: otherwise it could never be proposed.
         server.emit(ProposalRejected("overloaded"))
         return
@@ -60,23 +60,20 @@ def append_as_leader(
         wall_us: this server's wall clock; 0 for entries that the core appends without a request.
         users: for each the name of its user; None if none has one.
     """
-    if isinstance(kinds, str):
-        kinds = [kinds] * len(data)
     time_us = wall_time.stamp(server, wall_us)
     server.stamped_at = server.now
     clock_us = (
         max(server.clock.value_us, server.last_clock_us, 1) if server.uses_cluster_clock else 0
     )
-    first = server.log.last_index + 1
-    made = [
-        Entry(first + position, server.term, kind, text, time_us, clock_us)
-        for position, (kind, text) in enumerate(zip(kinds, data, strict=True))
-    ]
-    if users is not None:
-        for entry, user in zip(made, users, strict=True):
-            entry.user = user
-    server.uncommitted_bytes += sum(map(Entry.size_bytes, made))
+    log = server.log
+    last, bytes_before = log.last_index, log.total_bytes
+    made: list[Entry] = []
+    for position, text in enumerate(data):
+        kind = kinds if isinstance(kinds, str) else kinds[position]
+        user = "" if users is None else users[position]
+        made.append(Entry(last + 1 + position, server.term, kind, text, time_us, clock_us, user))
     server.append(made)
+    server.uncommitted_bytes += log.total_bytes - bytes_before
 
 
 def broadcast(server: RaftServer, *, allow_empty: bool = False) -> None:
@@ -89,23 +86,24 @@ def send_appends(
     server: RaftServer, peer: int, progress: Progress, *, allow_empty: bool = False
 ) -> None:
     """Fill the follower's window with batches; in the probe state send one and wait."""
-    config = server.config
-    while not progress.paused(config.max_inflight_messages, config.max_inflight_bytes):
+    log = server.log
+    while not progress.paused(server.max_inflight_messages, server.max_inflight_bytes):
         through = progress.reinstall_through
-        last_index = server.log.last_index if through is None else through
-        if progress.next > last_index and not allow_empty:
+        last_index = log.last_index if through is None else through
+        first = progress.next
+        if first > last_index and not allow_empty:
             return
-        prev_log_index = progress.next - 1
-        prev_log_term = server.log.term(prev_log_index)
+        prev_log_term = log.term(first - 1)
         if prev_log_term is None:
             compaction.send_to_active(server, peer, progress)
             return
-        entries = server.log.batch(progress.next, config.max_batch_bytes)
+        entries = log.batch(first, server.max_batch_bytes)
         if through is not None:
             entries = [entry for entry in entries if entry.index <= through]
-        _send_append(server, peer, progress, prev_log_index, prev_log_term, entries)
+        _send_append(server, peer, progress, first - 1, prev_log_term, entries)
         if entries:
-            progress.record_sent(entries[-1].index, sum(map(Entry.size_bytes, entries)))
+            last = entries[-1].index
+            progress.record_sent(last, log.bytes_between(first, last))
         allow_empty = False
 
 
@@ -182,26 +180,16 @@ def on_unreachable(server: RaftServer, event: PeerUnreachable) -> None:
         progress.become_probe(progress.match + 1)
 
 
-def on_response(
-    server: RaftServer, from_id: int, response: AppendEntriesResponse | InstallSnapshotResponse
-) -> None:
+def on_response(server: RaftServer, from_id: int, response: AppendEntriesResponse) -> None:
     """A response in the current term."""
     progress = server.progress.get(from_id)
     if server.role != "leader" or progress is None:
         return
-    progress.record_response(server.now, server.election_timeout_max_us)
     progress.priority = response.priority
-    progress.promise_ms = _lasting_promise(server, response)
-    if response.wall_us:
-        progress.wall_offset_us = response.wall_us - server.now
-    freshness.on_response(server, progress, response.round, response.sent_us)
-    if isinstance(response, InstallSnapshotResponse):
-        before = progress.match
-        compaction.on_install_snapshot_response(server, from_id, progress, response)
-        if progress.match > before:
-            maybe_commit(server)
-            send_appends(server, from_id, progress)
-    elif not response.success:
+    _record_contact(
+        server, progress, response.round, response.promise_ms, response.sent_us, response.wall_us
+    )
+    if not response.success:
         _on_rejected(server, from_id, progress, response)
     elif response.match_index > server.log.last_index:
         server.emit(MessageDropped(from_id, response, "match_index beyond the leader's log"))
@@ -209,15 +197,47 @@ def on_response(
         _on_accepted(server, from_id, progress, response)
 
 
-def _lasting_promise(
-    server: RaftServer, response: AppendEntriesResponse | InstallSnapshotResponse
-) -> int:
+def on_snapshot_response(
+    server: RaftServer, from_id: int, response: InstallSnapshotResponse
+) -> None:
+    """A response to a chunk of a snapshot, in the current term."""
+    progress = server.progress.get(from_id)
+    if server.role != "leader" or progress is None:
+        return
+    progress.priority = response.priority
+    _record_contact(
+        server, progress, response.round, response.promise_ms, response.sent_us, response.wall_us
+    )
+    before = progress.match
+    compaction.on_install_snapshot_response(server, from_id, progress, response)
+    if progress.match > before:
+        maybe_commit(server)
+        send_appends(server, from_id, progress)
+
+
+def _record_contact(
+    server: RaftServer,
+    progress: Progress,
+    round_number: int,
+    promise_ms: int,
+    sent_us: int,
+    wall_us: int,
+) -> None:
+    """Learn from the fields that every response has. See `AppendEntriesResponse` for their meaning."""
+    progress.record_response(server.now, server.election_timeout_max_us)
+    progress.promise_ms = _lasting_promise(server, promise_ms, sent_us)
+    if wall_us:
+        progress.wall_offset_us = wall_us - server.now
+    freshness.on_response(server, progress, round_number, sent_us)
+
+
+def _lasting_promise(server: RaftServer, promise_ms: int, sent_us: int) -> int:
     """The promise that a lease may rest on. Under rules that store promises, only a stored promise counts.
 
     A response without its sender's clock comes from a server that does not know these rules yet.
     """
-    stored = response.sent_us > 0
-    return response.promise_ms if stored or server.rules < PROMISES_STORED_SINCE_RULES else 0
+    stored = sent_us > 0
+    return promise_ms if stored or server.rules < PROMISES_STORED_SINCE_RULES else 0
 
 
 def _on_accepted(
@@ -258,17 +278,18 @@ def _on_rejected(
 
 def maybe_commit(server: RaftServer) -> None:
     """Commit what a quorum holds durably, if its last entry is of the current term (paper, 5.4.2 and figure 8)."""
-    if server.commit_index == server.log.last_index:
+    log, commit = server.log, server.commit_index
+    if commit == log.last_index:
         return
-    matches = {peer: progress.match for peer, progress in server.progress.items()}
-    matches[server.node_id] = server.durable_index
+    matches = {server.node_id: server.durable_index}
+    for peer, progress in server.progress.items():
+        matches[peer] = progress.match
     index = quorum.quorum_value(server.membership, matches)
-    if index <= server.commit_index:
+    if index <= commit:
         return
-    if server.config.safeguards.commit_own_term_only and not server.log.matches(index, server.term):
+    if server.commit_own_term_only and not log.matches(index, server.term):
         return
-    committed = server.log.between(server.commit_index + 1, index)
-    freed = sum(map(Entry.size_bytes, committed))
+    freed = log.bytes_between(commit + 1, index)
     server.uncommitted_bytes = max(0, server.uncommitted_bytes - freed)
     server.commit_to(index)
 
@@ -340,21 +361,21 @@ def _store(server: RaftServer, entries: list[Entry]) -> None:
 
     All entries lie after the commit index, so no committed entry is ever removed.
     """
+    log = server.log
     for position, entry in enumerate(entries):
-        held_term = server.log.term(entry.index)
-        if held_term == entry.term:
-            continue
-        if held_term is not None:
-            server.truncate(entry.index)
+        index = entry.index
+        if index <= log.last_index:
+            if log.matches(index, entry.term):
+                continue
+            server.truncate(index)
         server.append(entries[position:])
         break
 
 
 def _accept(server: RaftServer, from_id: int, request: AppendEntries, agreed: int) -> None:
     promise_ms = server.make_lease_promise()
-    durable = server.config.safeguards.append_durable_before_ack
     if request.entries and agreed > server.durable_index:
-        match_index, after = agreed, server.last_write_id if durable else 0
+        match_index, after = agreed, server.last_write_id if server.durable_before_ack else 0
     else:
         # A heartbeat does not wait for the disk. It acknowledges what is durable by now, and
         # keeps the leader in contact while our disk is slow.
@@ -369,7 +390,7 @@ def _accept(server: RaftServer, from_id: int, request: AppendEntries, agreed: in
             hint_index=0,
             hint_term=0,
             round=request.round,
-            priority=server.config.priority,
+            priority=server.priority,
             promise_ms=promise_ms,
             sent_us=freshness.response_clock_us(server),
             wall_us=wall_time.response_wall_us(server, request),
@@ -395,7 +416,7 @@ def _reject(server: RaftServer, from_id: int, request: AppendEntries) -> None:
             hint_index=hint_index,
             hint_term=log.term(hint_index) or 0,
             round=request.round,
-            priority=server.config.priority,
+            priority=server.priority,
             promise_ms=promise_ms,
             sent_us=freshness.response_clock_us(server),
             wall_us=wall_time.response_wall_us(server, request),

@@ -70,7 +70,7 @@ def on_response(server: RaftServer, progress: Progress, round_number: int, sent_
         progress.acked_round_started_at = max(
             progress.acked_round_started_at, reads.round_times[position - 1][1]
         )
-        reads.confirmed = None
+        reads.confirmed_under = -1
     # The newest, not the highest: the follower's clock begins at another value after a restart.
     progress.echo_us = sent_us
     progress.echo_arrived_at = server.now
@@ -89,16 +89,17 @@ def quorum_contact_at(server: RaftServer, now: int) -> int:
 
 def confirmed_at(server: RaftServer, now: int) -> int | None:
     """When a quorum is known to have followed this leader, µs; None if no quorum responded to any round."""
-    known = server.reads.confirmed  # cached, because every append needs it
-    if known is not None and known[0] == server.membership_index:
-        return known[1]
-    followed = {peer: progress.acked_round_started_at for peer, progress in server.progress.items()}
-    followed[server.node_id] = now
+    reads = server.reads
+    if reads.confirmed_under == server.membership_index:  # cached, because every append needs it
+        return reads.confirmed_at
+    followed = {server.node_id: now}
+    for peer, progress in server.progress.items():
+        followed[peer] = progress.acked_round_started_at
     moment = quorum.quorum_value(server.membership, followed)
     if moment == NOT_YET:
         return None
     if moment != now:  # it depends on the responses only, not on this server's clock
-        server.reads.confirmed = (server.membership_index, moment)
+        reads.confirmed_under, reads.confirmed_at = server.membership_index, moment
     return moment
 
 
@@ -132,7 +133,7 @@ def on_append_entries(server: RaftServer, request: AppendEntries) -> None:
     While this log does not reach the leader's commit index, moment and index are remembered until it does. Only one
     pair is remembered at a time, so that a follower that always lags a little still learns its age.
     """
-    if not server.config.safeguards.freshness_check:
+    if not server.freshness_check:
         if server.commit_index >= request.leader_commit:
             server.fresh_as_of = server.now
         return

@@ -24,7 +24,7 @@ def begin_term(server: RaftServer) -> None:
     """A new leader counts its rounds from 0: its first messages belong to round 0."""
     server.reads.round = 0
     server.reads.round_times = []
-    server.reads.confirmed = None
+    server.reads.confirmed_under = -1
     freshness.record_round_start(server)
 
 

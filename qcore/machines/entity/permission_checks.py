@@ -20,6 +20,11 @@ from qcore.machines.permissions import ANY, Permissions
 Access = Literal["read", "write"]
 
 
+def allows_everything(permissions: Permissions | None) -> bool:
+    """Whether no check can fail for a user with these permissions."""
+    return permissions is None or permissions.unrestricted
+
+
 def check_see(view: Transaction, entity_type: str) -> None:
     """Check that the user may learn of a type and of its entities.
 

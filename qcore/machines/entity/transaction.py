@@ -8,7 +8,7 @@ from qcore.errors import EntityNotFound, FieldNotFound
 from qcore.machines.entity.quoted_text import quoted
 from qcore.machines.entity.state.child_list import ChildList
 from qcore.machines.entity.state.complete_type import Moment, SchemaChange, Slot
-from qcore.machines.entity.state.entity import Entity, Field
+from qcore.machines.entity.state.entity import Entity
 from qcore.machines.entity.state.entity_id import EntityId
 from qcore.machines.entity.state.entity_records import (
     Positions,
@@ -17,8 +17,9 @@ from qcore.machines.entity.state.entity_records import (
     positions_by_child,
     positions_of,
 )
-from qcore.machines.entity.state.field_values import Value, measured, same_value
+from qcore.machines.entity.state.field_values import Field, measured, same_value
 from qcore.machines.entity.state.packed_fields import with_field
+from qcore.machines.entity.state.value import Value
 from qcore.machines.entity.too_many_steps import too_many_steps
 from qcore.machines.entity.watches.field_changes import EntityChange, EntityDeleted, FieldChanged
 from qcore.machines.limits import (
@@ -288,8 +289,7 @@ class Transaction:
 
     def reshape(self, entity: Entity, fields: dict[str, Field]) -> None:
         """Replace all fields of a full record."""
-        changed = entity._replace(fields=fields)
-        self._pending[entity.entity_id.id] = changed
+        self._pending[entity.entity_id.id] = entity._replace(fields=fields)
 
     def delete(self, entity: Entity) -> None:
         """Delete an entity."""

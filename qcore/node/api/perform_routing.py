@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from qcore.compiled_build import register_copies
 from qcore.errors import InvalidField
 from qcore.node.application import Operation
 from qcore.replica.messages import RequestKind
@@ -28,7 +29,7 @@ METRIC_KINDS: Final[dict[RequestKind, str]] = {
 }
 
 
-@dataclass(slots=True)  # not frozen, which takes three times as long to make
+@dataclass  # not frozen, which takes three times as long to make
 class ReplicaRequest:
     """A request for the replica: see `qcore.replica.events.ClientRequest`."""
 
@@ -67,3 +68,6 @@ def replica_request(
     if isinstance(consistency, Stale):
         return ReplicaRequest("stale_read", operation.payload, consistency.stale)
     return ReplicaRequest(_READ_KINDS[consistency], operation.payload)
+
+
+register_copies(globals())

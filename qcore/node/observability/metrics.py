@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
+from qcore.compiled_build import register_copies
 from qcore.node.observability.backup_figures import BackupFigures
 
 #: Kinds of clients' requests, and their outcomes.
@@ -25,13 +26,37 @@ OUTCOMES: Final = ("ok", "refused", "unknown")
 LOGIN_FAILURES: Final = ("password", "token", "ended_token", "header", "throttled")
 
 #: Upper bounds of buckets, in seconds.
-LATENCY_BUCKETS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
+LATENCY_BUCKETS: Final[tuple[float, ...]] = (
+    0.0005,
+    0.001,
+    0.002,
+    0.005,
+    0.01,
+    0.02,
+    0.05,
+    0.1,
+    0.2,
+    0.5,
+    1.0,
+    5.0,
+)
 #: Upper bounds in seconds, close together around the heartbeat interval and the stalls allowed below it.
-STALL_BUCKETS: Final = (
+STALL_BUCKETS: Final[tuple[float, ...]] = (
     0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 5.0,
 )  # fmt: skip
 #: Upper bounds in items.
-BATCH_BUCKETS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 1024.0)
+BATCH_BUCKETS: Final[tuple[float, ...]] = (
+    1.0,
+    2.0,
+    4.0,
+    8.0,
+    16.0,
+    32.0,
+    64.0,
+    128.0,
+    256.0,
+    1024.0,
+)
 
 
 class Histogram:
@@ -40,8 +65,6 @@ class Histogram:
     Args:
         bounds: upper bounds, ascending; observations above the last count as `+Inf` only.
     """
-
-    __slots__ = ("bounds", "counts", "largest", "total")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self.bounds = bounds
@@ -57,7 +80,7 @@ class Histogram:
             self.largest = value
 
 
-@dataclass(slots=True)
+@dataclass
 class NodeMetrics:
     """What a node counts since it started.
 
@@ -73,7 +96,7 @@ class NodeMetrics:
         messages_rejected: messages of peers that the core dropped, because no correct peer sends them.
         rejected_peers: peers whose `Hello` was rejected.
         failed_logins: logins of clients that failed, by reason, see `LOGIN_FAILURES`.
-        stall_seconds: how late a timer of the event loop was, every 10 ms; see `qcore.node.runtime.loop_lag`.
+        stall_seconds: how late a timer of the event loop was, every 25 ms; see `qcore.node.runtime.loop_lag`.
         stall_own_seconds: the same, less the time in which the node waited for a processor.
         gc_pause_seconds: computing time of each run of Python's cyclic garbage collector.
         leader_gap_seconds: time between two messages of the leader, on a follower.
@@ -127,3 +150,6 @@ class NodeMetrics:
         key = (kind, outcome)
         self.requests[key] += 1
         self.request_seconds[kind].observe(seconds)
+
+
+register_copies(globals())

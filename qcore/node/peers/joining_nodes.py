@@ -131,5 +131,6 @@ def _key_missing(node_id: int, why: str) -> ChangeRefused:
         "key_missing",
         f"every member of this cluster has a public key, and that of node {node_id} is not known: {why}. Either start "
         "the new node with a join token (`qcore member token`, `qcore node start --join-token-file`) and repeat this; "
-        "or give its key, which `qcore node key --data-dir DIR` prints on its machine",
+        "or give its key, which `qcore node key --data-dir DIR` prints on its machine. A node of qcore 0.1.0 has none: "
+        "upgrade it first",
     )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from qcore.compiled_build import register_copies
 from qcore.core.entry import Membership
 from qcore.core.events import MessageReceived, PeerUnreachable
 from qcore.errors import LocalProtocolError, NotLeader, RemoteProtocolError, ResultTooLarge
@@ -47,7 +48,7 @@ _DEPARTED_KEPT_S: Final = 5.0
 _POLICY_VIOLATION: Final = 1008
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)
 class ConnectionStatus:
     """The status of this node's connection to a peer.
 
@@ -478,3 +479,6 @@ class PeerRouter:
         newest = self._newest_requests.get(peer.node_id)
         if newest is not None and newest[0] is connection:
             del self._newest_requests[peer.node_id]
+
+
+register_copies(globals())

@@ -36,6 +36,7 @@ from qcore.core.events import Tick, WriteDurable
 from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.observability.node_recorder import NodeRecorder
 from qcore.node.runtime.inbox import Inbox
+from qcore.node.runtime.late_acknowledgements import LateAcknowledgements
 from qcore.recording import LifeRecorder
 from qcore.replica.durability_gate import DurabilityGate
 from qcore.replica.events import (
@@ -185,6 +186,7 @@ class ReplicaDriver:
             self._now_us(),
         )
         self.inbox = Inbox(flow, partial(self._loop.call_soon, self._step), self._now_us)
+        self.inbox.may_wait = LateAcknowledgements(replica.core).may_wait
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0
         self._writes_in_flight: deque[tuple[int, int]] = deque()  # (last write id, submitted at µs)
@@ -325,7 +327,14 @@ class ReplicaDriver:
     def _not_done(self, effects: list[ReplicaEffect]) -> list[ReplicaEffect]:
         """The effects that `_execute_append` has left."""
         done, self._done_early = self._done_early, ()
-        return [effect for effect in effects if all(effect is not one for one in done)]
+        left: list[ReplicaEffect] = []
+        for effect in effects:
+            for one in done:
+                if effect is one:
+                    break
+            else:
+                left.append(effect)
+        return left
 
     def _written(self, writes: Sequence[Write], began: int) -> None:
         """The event loop has made the writes durable, in a step that began at this time (µs)."""

@@ -57,6 +57,7 @@ class Inbox:
 
     Attributes:
         waiting: whether events wait for `take`.
+        may_wait: whether a peer's message may wait for the next event.
         write_quota: returns the error for a write of a peer's client that a quota of this node forbids.
     """
 
@@ -70,6 +71,7 @@ class Inbox:
         #: Each event with the size of its message, bytes; -1 if it is not from a peer.
         self._requests: deque[tuple[ReplicaEvent, int]] = deque()
         self._events: deque[tuple[ReplicaEvent, int]] = deque()
+        self.may_wait: Callable[[MessageReceived], bool] = lambda event: False
         self.write_quota: Callable[[RequestKind, str], QuotaExceeded | None] = lambda *_: None
         self._messages = 0
         self._message_bytes = 0
@@ -109,7 +111,7 @@ class Inbox:
         self._messages += 1
         self._message_bytes += size
         self._events.append((event, size))
-        if not self.waiting:
+        if not self.waiting and not self.may_wait(event):
             self.waiting = True
             self._wake()
         return True

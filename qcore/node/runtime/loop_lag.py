@@ -15,7 +15,7 @@ from qcore.node.observability.logs import NodeLog
 from qcore.node.observability.metrics import NodeMetrics
 
 #: How often the timer fires, seconds. A measured stall is too short by up to this time.
-PROBE_INTERVAL_S: Final = 0.01
+PROBE_INTERVAL_S: Final = 0.025
 
 #: Linux: for the thread that reads it, the time on a processor and the time waiting for one, in ns.
 _SCHEDULER_STATISTICS: Final = Path("/proc/thread-self/schedstat")

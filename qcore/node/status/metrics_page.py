@@ -129,7 +129,7 @@ def metrics_page(
 def _stalls(page: Exposition, metrics: NodeMetrics) -> None:
     families = {
         "qcore_event_loop_stall_seconds": (
-            "How late a timer of the event loop was, every 10 ms",
+            "How late a timer of the event loop was, every 25 ms",
             metrics.stall_seconds,
         ),
         "qcore_event_loop_stall_own_seconds": (

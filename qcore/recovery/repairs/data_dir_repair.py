@@ -33,10 +33,10 @@ from qcore.storage.files.synced_files import sync_path
 from qcore.storage.io_errors import error_from_os, error_from_sqlite
 from qcore.storage.sqlite import database
 from qcore.storage.sqlite.high_water_mark import Mark, MarkFile
+from qcore.storage.sqlite.log_rows import StoredState
 from qcore.storage.sqlite.log_tables import LogTables
 from qcore.storage.sqlite.snapshot_parts import SnapshotParts
 from qcore.storage.sqlite.sqlite_storage import DATABASE_FILE, MARK_FILE
-from qcore.storage.sqlite.state_row import StoredState
 
 _BACKUP_PREFIX: Final = "before-repair"
 #: The order of the steps.

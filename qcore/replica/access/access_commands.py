@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Final, cast
 
+from qcore.compiled_build import register_copies
 from qcore.core.version import compact_json, object_in
 from qcore.display import HIDDEN
 from qcore.machines.permissions import ACTIONS, Action
@@ -302,3 +303,6 @@ _NAMES: Final[dict[type[AccessCommand], str]] = {
     DeleteJoinToken: "delete_join_token",
     UseJoinToken: "use_join_token",
 }
+
+
+register_copies(globals())

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from qcore.compiled_build import register_copies
 from qcore.core.text_size import lone_surrogate, utf8_length
 from qcore.machines.permissions import ACTIONS, Action
 
@@ -212,3 +213,6 @@ def check_number(number: int, what: str) -> None:
 def _check_text(text: str, what: str) -> None:
     if not text or utf8_length(text) > MAX_RULE_BYTES or lone_surrogate(text) is not None:
         raise ValueError(f"{what} has 1 to {MAX_RULE_BYTES} bytes")
+
+
+register_copies(globals())

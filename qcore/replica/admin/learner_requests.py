@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from qcore.compiled_build import register_copies
 from qcore.core.effects import ChangeRejected
 from qcore.core.entry import Membership
 from qcore.core.events import ChangeMembership
@@ -297,3 +298,6 @@ def _rollback_unknown(item: _LearnerRollback) -> NotCaughtUp:
     return NotCaughtUp(
         f"{item.why}; {item.begun} has begun and is not known to be committed: check the members"
     )
+
+
+register_copies(globals())

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
+from qcore.compiled_build import register_copies
 from qcore.core.effects import ChangeAccepted, ChangeRejected
 from qcore.core.events import ChangeMembership
-from qcore.core.raft import RaftCore
 from qcore.errors import ChangeRefused, OutcomeUnknown
 from qcore.replica.events import ChangeMembers
 from qcore.replica.replica_context import ReplicaContext
 from qcore.replica.requests.pending import PendingRequest
+
+
+class LeadersConfiguration(Protocol):
+    """The part of a core that says whether its configuration is committed."""
+
+    @property
+    def has_committed_in_term(self) -> bool: ...
+
+    @property
+    def membership_index(self) -> int: ...
+
+    @property
+    def commit_index(self) -> int: ...
 
 
 @dataclass
@@ -138,7 +152,7 @@ class MembershipRequests:
         return True
 
 
-def not_ready(core: RaftCore) -> ChangeRefused | None:
+def not_ready(core: LeadersConfiguration) -> ChangeRefused | None:
     """Why this leader's configuration may still be replaced by an earlier one; None if it is committed."""
     if not core.has_committed_in_term:
         return ChangeRefused(
@@ -182,3 +196,6 @@ def change_not_committed(replica: ReplicaContext, longest_timeout_us: int) -> Ou
 
 def _reasons(replica: ReplicaContext, peers: list[int]) -> str:
     return "; ".join(f"node {peer}: {replica.silence_reason(peer)}" for peer in peers)
+
+
+register_copies(globals())

@@ -80,6 +80,8 @@ class Reinstalls:
     @property
     def needs_snapshot(self) -> bool:
         """Whether a member waits for a snapshot that can be taken now and does not exist yet."""
+        if not self._waiting:
+            return False
         core = self._replica.core
         snapshot = core.snapshot
         covered = snapshot.meta.last_included_index if snapshot is not None else 0

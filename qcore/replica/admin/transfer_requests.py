@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from qcore.compiled_build import register_copies
 from qcore.core.effects import TransferRejected, TransferStarted
 from qcore.core.events import TransferLeadership
 from qcore.errors import ChangeRefused, TransferFailed, TransferUnknown
@@ -131,3 +132,6 @@ class TransferRequests:
             if core.has_unanswered_timeout_now
             else f"the transfer {state}: the voter that is to take over is still catching up: check which node leads"
         )
+
+
+register_copies(globals())

@@ -66,11 +66,17 @@ class Versions:
         self._public_keys: dict[int, str] = {}
         self._appended_term = 0  # in which this leader appended a raise that is not applied yet
         self._upgrades: list[tuple[PendingRequest, int]] = []
+        #: The active version, once it is known that this node would not raise its rules: every step asks.
+        self._highest: ClusterVersion | None = None
 
     @property
     def idle(self) -> bool:
         """True if there is nothing to raise."""
-        return self.active.rules >= self.support.rules_max and not self._upgrades
+        if self.active is not self._highest:
+            if self.active.rules < self.support.rules_max:
+                return False
+            self._highest = self.active
+        return not self._upgrades
 
     def initial_version(self) -> ClusterVersion | None:
         """The version that a new cluster begins with; None for rules 1, whose logs record none."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 from qcore.core.entry import Entry
 from qcore.core.text_size import utf8_length
@@ -18,9 +19,9 @@ from qcore.machines.interface import StateMachine, SupportsWorkCost
 
 #: The most that one step applies. An entry costs 1, and 1 more for each KiB of its data and of its result, and what the
 #: machine reports (`SupportsWorkCost`). The last entry of a step may exceed the limit.
-MAX_STEP_COST = 512
+MAX_STEP_COST: Final = 512
 #: The cost of restoring one part of a snapshot.
-RESTORE_COST = MAX_STEP_COST // 2
+RESTORE_COST: Final = MAX_STEP_COST // 2
 
 
 def cost_of(text: str) -> int:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from qcore.compiled_build import register_copies
 from qcore.core.version import VersionSupport
 from qcore.errors import RemoteProtocolError
 
@@ -166,3 +167,6 @@ class ClusterIdentity:
     def joining_cluster_id(self) -> str | None:
         """The cluster that this node has accepted while it belongs to none."""
         return self._joining_cluster_id
+
+
+register_copies(globals())

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from qcore.core.raft_server import NEVER
 from qcore.replica.replica_context import ReplicaContext
 from qcore.replica.requests.forwarder import Forwarder
 from qcore.replica.requests.pending import PendingRequest
 from qcore.replica.requests.writes import Writes
+
+_NONE_WAITS: Final[list[PendingRequest]] = []  # one list, because almost every step returns it
 
 
 class LeaderWait:
@@ -49,6 +53,6 @@ class LeaderWait:
             if leader_id is not None:
                 self._forwarder.leader_changed(leader_id)
         if self._lost_at is None or self.next_deadline() > self._replica.now:
-            return []
+            return _NONE_WAITS
         self._lost_at = None
         return [*self._writes.appended(), *self._forwarder.waiting()]

@@ -6,6 +6,16 @@ import heapq
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from qcore.compiled_build import register_copies
+from qcore.core.effects import (
+    ChangeAccepted,
+    ChangeRejected,
+    Effect,
+    ProposalAccepted,
+    ProposalRejected,
+    TransferRejected,
+    TransferStarted,
+)
 from qcore.core.raft_server import NEVER
 from qcore.replica.messages import RequestKind
 
@@ -16,7 +26,7 @@ AnyRequestKind = RequestKind | Literal["read_index", "snapshot", "watch", "leade
 _SWEEP_ABOVE: Final = 1024
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, init=False)
 class PendingRequest:
     """One request on its way, from a client of this node or forwarded by a peer.
 
@@ -48,6 +58,26 @@ class PendingRequest:
     size: int | None = None
     done: bool = False
     user: str = ""
+
+    def __init__(
+        self,
+        request_id: int,
+        from_peer: int | None,
+        kind: AnyRequestKind,
+        payload: str,
+        deadline: int,
+        user: str = "",
+    ) -> None:
+        self.request_id = request_id
+        self.from_peer = from_peer
+        self.kind = kind
+        self.payload = payload
+        self.deadline = deadline
+        self.index = self.term = self.ticket = self.read_id = 0
+        self.forwarded_to = None
+        self.size = None
+        self.done = False
+        self.user = user
 
 
 class RequestDeadlines:
@@ -87,3 +117,22 @@ class RequestDeadlines:
             self._heap = [item for item in self._heap if not item[2].done]
             heapq.heapify(self._heap)
             self._sweep_above = _SWEEP_ABOVE + 2 * len(self._heap)
+
+
+def is_outcome(effect: Effect) -> bool:
+    """Whether the effect says what became of a request to the core. The part that made the request has handled it."""
+    # A tuple: the compiler calls `isinstance` for a union, and makes the union again each time.
+    return isinstance(
+        effect,
+        (
+            ProposalAccepted,
+            ProposalRejected,
+            ChangeAccepted,
+            ChangeRejected,
+            TransferStarted,
+            TransferRejected,
+        ),
+    )
+
+
+register_copies(globals())

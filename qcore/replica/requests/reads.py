@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from itertools import groupby
 from typing import Final
 
 from qcore.core.events import ReadCancelled, ReadRequested
 from qcore.errors import DeadlineExceeded, StoreError, TooStale
 from qcore.machines.interface import StateMachine, SupportsPermissions
+from qcore.machines.permissions import Permissions
 from qcore.replica.access.access_table import AccessTable
 from qcore.replica.apply.apply_backlog import cost_of, work_counter
 from qcore.replica.events import ClientRequest
@@ -221,11 +223,13 @@ class Reads:
         else:
             replica.fail(request, result)
 
-    def _answer(self, request: PendingRequest) -> str:
+    def _answer(self, request: PendingRequest) -> object:
         machine, permissions = self._machine, self._access.permissions_of(request.user)
         if permissions is not None and isinstance(machine, SupportsPermissions):
-            return machine.query_as(request.payload, permissions)
-        return machine.query(request.payload)
+            query_as: Callable[[str, Permissions], object] = machine.query_as
+            return query_as(request.payload, permissions)
+        query: Callable[[str], object] = machine.query
+        return query(request.payload)
 
 
 def _asks_for_lease(request: PendingRequest) -> bool:

@@ -21,6 +21,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from qcore.compiled_build import register_copies
 from qcore.errors import QuotaExceeded
 from qcore.machines.interface import StateMachine, counted_part
 from qcore.replica.config import ReplicaConfig
@@ -163,3 +164,6 @@ class StorageQuotas:
                 False  # sessions themselves have bounds: see `qcore.replica.sessions.session_table`
             )
         return self._machine is None or self._machine.may_grow(command)
+
+
+register_copies(globals())

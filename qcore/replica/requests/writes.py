@@ -20,7 +20,7 @@ from qcore.replica.requests.storage_quotas import StorageQuotas
 
 #: The most that one step appends to the log, in bytes of requests; a single larger request goes alone. This also bounds
 #: the work that follows in the same step.
-MAX_STEP_BYTES = 1024 * 1024
+MAX_STEP_BYTES: Final = 1024 * 1024
 _KINDS: Final[Mapping[AnyRequestKind, EntryKind]] = {
     "write": "command",
     "session": "session",
@@ -121,12 +121,14 @@ class Writes:
         batch = self._quotas.admit(batch)
         if not batch:
             return
+        only_writes, has_users = True, False
+        for request in batch:
+            only_writes = only_writes and request.kind == "write"
+            has_users = has_users or request.user != ""
         kinds: list[EntryKind] | None = None
-        if any(request.kind != "write" for request in batch):
+        if not only_writes:
             kinds = [_KINDS[request.kind] for request in batch]
-        users = None
-        if any(request.user for request in batch):
-            users = [request.user for request in batch]
+        users = [request.user for request in batch] if has_users else None
         proposal = Propose([request.payload for request in batch], wall_us, kinds, users)
         effects = core.step(proposal, replica.now, wall_us)
         outcome = effects[0]

@@ -6,6 +6,7 @@ import heapq
 from dataclasses import dataclass, field
 from typing import Final
 
+from qcore.compiled_build import register_copies
 from qcore.core.text_size import json_length
 from qcore.replica.machine_results import Result
 
@@ -100,3 +101,6 @@ class Session:
         text = reply if isinstance(reply, str) else str(reply)
         self.characters += sign * len(text)
         self.size_bytes += sign * (json_length(text) + REPLY_OVERHEAD_BYTES)
+
+
+register_copies(globals())

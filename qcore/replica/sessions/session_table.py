@@ -53,6 +53,7 @@ from typing import Final
 
 from pydantic_core import from_json
 
+from qcore.compiled_build import register_copies
 from qcore.core.entry import Entry
 from qcore.core.log.compressed_text import SnapshotText
 from qcore.core.version import FIRST_VERSION, LATEST_RULES
@@ -459,3 +460,6 @@ def _parse(data: str, rules: int) -> _Open | _Keep | _Close | _Run | _SessionTic
         case ["tick"] if rules >= 2:
             return _SessionTick()
     raise ValueError("expected one of open, keep, close, run with its arguments")
+
+
+register_copies(globals())

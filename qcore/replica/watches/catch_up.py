@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from qcore.machines.interface import Change, SupportsWorkCost, WatchFilter
+from qcore.compiled_build import register_copies
+from qcore.machines.interface import Change, MakesNotices, SupportsWorkCost
 from qcore.replica.watches.change_history import ChangeHistory, Position
 
 #: The most that one step does: each change that it looks at and each small notice cost 1. The last one may exceed it.
@@ -33,7 +34,7 @@ class Watch:
     """
 
     watch_id: int
-    filter: WatchFilter
+    filter: MakesNotices
     topic: str
     after: Position
     costed: SupportsWorkCost | None = None
@@ -182,3 +183,6 @@ def remove_watch(by_topic: ByTopic, watch: Watch) -> None:
         watches.pop(watch.watch_id, None)
         if not watches:
             del by_topic[watch.topic]
+
+
+register_copies(globals())

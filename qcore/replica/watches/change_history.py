@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from qcore.compiled_build import register_copies
 from qcore.machines.interface import Change
 
 #: A log index, and the position of a change among the changes of that entry; -1 stands before the first.
@@ -97,3 +98,6 @@ class ChangeHistory:
         if at == len(self._indexes):
             return None
         return ChangedEntry(self._indexes[at], self._changes[at])
+
+
+register_copies(globals())

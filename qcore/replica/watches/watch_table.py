@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import heapq
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from qcore.compiled_build import register_copies
 from qcore.core.entry import Entry
 from qcore.errors import (
     DeadlineExceeded,
@@ -76,11 +77,11 @@ class ChangeRecorder:
     """
 
     def __init__(self, machine: StateMachine) -> None:
-        self._apply = machine.apply
+        self._apply: Callable[[str, ApplyContext], object] = machine.apply
         self._machine = machine if isinstance(machine, SupportsChanges) else None
         self.changes: Sequence[Change] = NO_CHANGES
 
-    def apply(self, command: str, context: ApplyContext) -> str:
+    def apply(self, command: str, context: ApplyContext) -> object:
         """See `StateMachine.apply`."""
         result = self._apply(command, context)
         if self._machine is not None:
@@ -452,3 +453,6 @@ def _change_failed(what: str, raised: Exception) -> StateMachineFailed:
         f"reading {what} raised {type(raised).__name__}: {exception_text(raised)}; this node stops: topics and size of "
         "a change must not raise"
     )
+
+
+register_copies(globals())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from qcore.compiled_build import register_copies
 from qcore.errors import ResultInvalid
 from qcore.machines.interface import ApplyContext, StateMachine
 from qcore.replica.machine_results import exception_text, result_of_query
@@ -13,7 +14,7 @@ from qcore.sim.determinism.run_history import AppliedCommand, History, as_text
 from qcore.sim.determinism.state_difference import shorten
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)
 class NodeDifference:
     """Two nodes (or two lives of one) gave different texts after the same commands.
 
@@ -32,7 +33,7 @@ class NodeDifference:
     other: str
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)
 class Fork:
     """Two nodes applied different commands at the same index: a fault of the cluster, not of the machine."""
 
@@ -64,11 +65,6 @@ class NodeRestore(NamedTuple):
     before: int
 
 
-#: What was applied at an index (the command, and of its context the time, the version, the time less the clock, and the
-#: rules), the result, and the node that applied it first.
-_Record = tuple[str, int, int, int, int, str, int]
-
-
 class MachineRecorder:
     """Records what the machines of all nodes do (a `MachineObserver`), and compares the nodes with each other.
 
@@ -90,21 +86,21 @@ class MachineRecorder:
         self.node_restores: list[NodeRestore] = []
         self.invalid: InvalidResult | None = None
         self.fork: Fork | None = None
-        self._records: PackedTable[_Record] = PackedTable()
+        self._records: PackedTable = PackedTable()
         self._answers: dict[int, dict[str, tuple[str, int]]] = {}
         #: The machine of each node and the index of the last command that it applied; 0 if that is not known.
         self._at: dict[int, tuple[StateMachine, int]] = {}
         self._restored: dict[int, StateMachine] = {}
 
     def applied(
-        self, node: int, machine: StateMachine, command: str, context: ApplyContext, result: str
+        self, node: int, machine: StateMachine, command: str, context: ApplyContext, result: object
     ) -> None:
         """See `MachineObserver`."""
         index = context.index
         self._at[node] = machine, index
         if self._restored.pop(node, None) is machine:
             self.node_restores.append(NodeRestore(node, index))
-        text = as_text(result)
+        text = result if type(result) is str else as_text(result)
         if self.invalid is None and not is_ascii(result):
             self._validate(node, f"the result of the command {shorten(command)}", index, result)
         known = self._records.get(index)
@@ -123,7 +119,7 @@ class MachineRecorder:
         elif first != text:
             self._differ(NodeDifference(index, None, first_node, first, node, text))
 
-    def queried(self, node: int, machine: StateMachine, query: str, result: str) -> None:
+    def queried(self, node: int, machine: StateMachine, query: str, result: object) -> None:
         """See `MachineObserver`."""
         owner, index = self._at.get(node, (None, 0))
         if owner is not machine or not index or not self._records_queries:
@@ -180,3 +176,6 @@ class MachineRecorder:
 def is_ascii(result: object) -> bool:
     """Whether a result is text of ASCII characters, and so certainly valid."""
     return isinstance(result, str) and result.isascii()
+
+
+register_copies(globals())

@@ -7,7 +7,7 @@ are kept in compressed blocks. A block takes about a twentieth of the memory of 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, Generic, TypeVar, cast
+from typing import Final, cast
 
 from qcore.sim.records.packed_rows import Row, pack_rows, unpack_rows
 
@@ -16,30 +16,32 @@ _BLOCK: Final = 512
 #: The most blocks that are not compressed.
 _OPEN: Final = 6
 
-_R = TypeVar("_R", bound=Row)
+#: What was applied at an index (the command, and of its context the time, the version, the time less the clock, and the
+#: rules), the result, and the node that applied it first.
+Record = tuple[str, int, int, int, int, str, int]
 
 
-class PackedTable(Generic[_R]):
-    """Records by index, each set once. A record is a tuple of integers and texts; all have the same length."""
+class PackedTable:
+    """Records by index, each set once."""
 
     def __init__(self) -> None:
         #: The open blocks, by number, the least recently used first.
-        self._open: dict[int, dict[int, _R]] = {}
+        self._open: dict[int, dict[int, Record]] = {}
         self._changed: dict[int, None] = {}
         self._packed: dict[int, bytes] = {}
-        self._current: tuple[int, dict[int, _R]] = -1, {}
+        self._current: tuple[int, dict[int, Record]] = -1, {}
 
-    def get(self, index: int) -> _R | None:
+    def get(self, index: int) -> Record | None:
         """The record at an index, or None."""
         return self._block(index // _BLOCK).get(index)
 
-    def set(self, index: int, record: _R) -> None:
+    def set(self, index: int, record: Record) -> None:
         """Keep a record."""
         number = index // _BLOCK
         self._block(number)[index] = record
         self._changed[number] = None
 
-    def items(self) -> Iterator[tuple[int, _R]]:
+    def items(self) -> Iterator[tuple[int, Record]]:
         """All records with their indexes, in the order of the indexes."""
         for number in sorted({**self._packed, **self._open}):
             block = self._open.get(number)
@@ -48,7 +50,7 @@ class PackedTable(Generic[_R]):
             for index in sorted(block):
                 yield index, block[index]
 
-    def _block(self, number: int) -> dict[int, _R]:
+    def _block(self, number: int) -> dict[int, Record]:
         if self._current[0] == number:
             return self._current[1]
         block = self._open.pop(number, None)
@@ -61,14 +63,14 @@ class PackedTable(Generic[_R]):
             self._close(oldest, self._open.pop(oldest))
         return block
 
-    def _close(self, number: int, block: dict[int, _R]) -> None:
+    def _close(self, number: int, block: dict[int, Record]) -> None:
         if number in self._changed:
             del self._changed[number]
             rows: list[Row] = [(index, *record) for index, record in sorted(block.items())]
             self._packed[number] = pack_rows(rows)
 
-    def _unpacked(self, number: int) -> dict[int, _R]:
+    def _unpacked(self, number: int) -> dict[int, Record]:
         packed = self._packed.get(number)
         if packed is None:
             return {}
-        return {int(row[0]): cast(_R, row[1:]) for row in unpack_rows(packed)}
+        return {int(row[0]): cast(Record, row[1:]) for row in unpack_rows(packed)}

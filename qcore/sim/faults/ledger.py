@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from qcore.sim.scenario.specs.flap_spec import FlapSpec
-from qcore.sim.world.engine import NEVER_US
+from qcore.sim.world.clock.engine import NEVER_US
 
 
 class Fault:

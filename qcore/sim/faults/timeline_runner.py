@@ -17,7 +17,7 @@ from qcore.sim.scenario.actions.repair_action import Repair, whole_repair
 from qcore.sim.scenario.generated.random_times import drawn_already
 from qcore.sim.scenario.timeline import Item
 from qcore.sim.scenario.values import Selector, microseconds
-from qcore.sim.world.engine import NEVER_US, Engine
+from qcore.sim.world.clock.engine import NEVER_US, Engine
 from qcore.sim.world.random_streams import Streams
 
 #: How long to wait before an action that is not ready is tried again.

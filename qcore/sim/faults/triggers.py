@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from qcore.compiled_build import register_copies
 from qcore.sim.scenario.timeline import EventKind, Trigger
 from qcore.sim.scenario.values import Selector
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)
 class NodeEvent:
     """One event at a node, with the properties by which triggers select events.
 
@@ -74,8 +75,6 @@ class ArmedTrigger:
 class ArmedTriggers:
     """The armed triggers by kind of event. Nodes check the lists first, which are empty in most runs."""
 
-    __slots__ = ("apply", "commit", "durable", "receive", "role", "send", "vote")
-
     def __init__(self) -> None:
         self.send: list[ArmedTrigger] = []
         self.receive: list[ArmedTrigger] = []
@@ -92,8 +91,16 @@ class ArmedTriggers:
 
     def disarm_all(self) -> None:
         """Forget all triggers."""
-        for kind in self.__slots__:
-            getattr(self, kind).clear()
+        for waiting in (
+            self.send,
+            self.receive,
+            self.role,
+            self.vote,
+            self.commit,
+            self.apply,
+            self.durable,
+        ):
+            waiting.clear()
 
 
 def fire_matching(waiting: list[ArmedTrigger], node_event: NodeEvent) -> None:
@@ -102,3 +109,6 @@ def fire_matching(waiting: list[ArmedTrigger], node_event: NodeEvent) -> None:
         armed_trigger.fire_if_matching(node_event)
         if not armed_trigger.left:
             waiting.remove(armed_trigger)
+
+
+register_copies(globals())

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from qcore.core.effects import (
     AppendLog,
@@ -75,20 +74,6 @@ class Invariants:
         self.state_hash = StateHash(limited)
         self.session_hash = StateHash(limited, SESSION_CHECK, "session table")
         self._has_sessions = False
-        # Any: the key is the type of the argument, which the type of a dict cannot express.
-        self._handlers: dict[type, Callable[[NodeView, Any], None]] = {
-            Send: self._election.on_send,
-            VoteGranted: self._election.on_vote,
-            Applied: self._on_applied,
-            Restored: self._on_restored,
-            SaveCommit: self._on_commit,
-            AppendLog: self._on_append,
-            TruncateLog: self._on_truncate,
-            StoreSnapshot: self._on_snapshot,
-            SaveHardState: self._on_hard_state,
-            RoleChanged: self._on_role,
-            MembershipChanged: self._on_membership,
-        }
 
     def on_start(self, node: int, state: DurableState) -> None:
         """The server starts, for the first time or again, from `state`, which this object does not keep."""
@@ -103,9 +88,30 @@ class Invariants:
 
     def on_effect(self, node: int, effect: ReplicaEffect, now: int) -> None:
         """The server's step returned this effect; call it in the order of the step's list."""
-        handler = self._handlers.get(type(effect))
-        if handler is not None:
-            handler(self._view(node), effect)
+        view = self._view(node)
+        # The most frequent ones first.
+        if isinstance(effect, Send):
+            self._election.on_send(view, effect)
+        elif isinstance(effect, Applied):
+            self._machine.on_applied(view, effect.entry)
+        elif isinstance(effect, AppendLog):
+            self._on_append(view, effect)
+        elif isinstance(effect, SaveCommit):
+            self._on_commit(view, effect)
+        elif isinstance(effect, SaveHardState):
+            self._on_hard_state(view, effect)
+        elif isinstance(effect, VoteGranted):
+            self._election.on_vote(view, effect)
+        elif isinstance(effect, RoleChanged):
+            self._on_role(view, effect)
+        elif isinstance(effect, TruncateLog):
+            self._on_truncate(view, effect)
+        elif isinstance(effect, StoreSnapshot):
+            self._on_snapshot(view, effect)
+        elif isinstance(effect, Restored):
+            self._on_restored(view, effect)
+        elif isinstance(effect, MembershipChanged):
+            self.promises.on_membership(view, effect.membership)
 
     def on_wipe(self, node: int, state: DurableState) -> None:
         """The server is down and loses its disk, which held `state`. Its votes still count as cast."""
@@ -167,12 +173,6 @@ class Invariants:
         self._completeness.on_role(view, effect)
         if effect.role == "leader":
             self.promises.on_leader(view, effect.term)
-
-    def _on_membership(self, view: NodeView, effect: MembershipChanged) -> None:
-        self.promises.on_membership(view, effect.membership)
-
-    def _on_applied(self, view: NodeView, effect: Applied) -> None:
-        self._machine.on_applied(view, effect.entry)
 
     def _on_restored(self, view: NodeView, effect: Restored) -> None:
         self._machine.on_restored(view, effect.snapshot)

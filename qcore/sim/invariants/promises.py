@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
+from qcore.compiled_build import register_copies
 from qcore.core.config import Safeguards
 from qcore.core.entry import DurableState, Membership
 from qcore.core.log.durable_state import last_index
@@ -39,9 +40,8 @@ from qcore.sim.invariants.node_view import NodeView, Report
 DURABILITY: Final = "durability"
 QUORUM: Final = "quorum"
 
-#: The messages that carry the term of their sender.
+#: The other messages that carry the term of their sender, and no promise.
 _OF_A_TERM: Final = (
-    AppendEntries,
     InstallSnapshot,
     PreVote,
     PreVoteResponse,
@@ -78,13 +78,6 @@ class Promises:
         #: of them.
         self._acknowledged: dict[tuple[int, int], tuple[int, int]] = {}
         self._elected: dict[int, int] = {}  # node -> the term whose election was judged
-        # Any: the key is the type of the argument, which the type of a dict cannot express.
-        self._handlers: dict[type, Callable[[int, _Server, int, Any], None]] = {
-            RequestVoteResponse: self._on_vote,
-            AppendEntriesResponse: self._on_acknowledgement,
-            InstallSnapshotResponse: self._on_acknowledgement,
-            **dict.fromkeys(_OF_A_TERM, self._on_term),
-        }
 
     def on_start(
         self,
@@ -101,9 +94,17 @@ class Promises:
 
     def on_sent(self, node: int, to: int, message: PeerMessage) -> None:
         """The message leaves the server now."""
-        handler, server = self._handlers.get(type(message)), self._servers.get(node)
-        if handler is not None and server is not None:
-            handler(node, server, to, message)
+        server = self._servers.get(node)
+        if server is None:
+            return
+        if isinstance(message, AppendEntries):  # the most frequent ones first
+            self._on_term(node, server, to, message)
+        elif isinstance(message, (AppendEntriesResponse, InstallSnapshotResponse)):
+            self._on_acknowledgement(node, server, to, message)
+        elif isinstance(message, RequestVoteResponse):
+            self._on_vote(node, server, to, message)
+        elif isinstance(message, _OF_A_TERM):
+            self._on_term(node, server, to, message)
 
     def on_membership(self, view: NodeView, membership: Membership) -> None:
         """The effective configuration of the server changed."""
@@ -153,13 +154,15 @@ class Promises:
 
     # -- messages --------------------------------------------------------------------------------
 
+    # Any: several kinds of messages.
     def _on_term(self, node: int, server: _Server, to: int, message: Any) -> None:
+        term: int = message.term
         held = server.disk().hard_state.term
-        if held < message.term and server.safeguards.vote_durable_before_reply:
+        if held < term and server.safeguards.vote_durable_before_reply:
             self._report(
                 DURABILITY,
                 node,
-                f"node {node} sends {type(message).__name__} of term {message.term} to node {to}, and its disk "
+                f"node {node} sends {type(message).__name__} of term {term} to node {to}, and its disk "
                 f"holds term {held}",
             )
 
@@ -234,3 +237,6 @@ def _voters(membership: Membership) -> str:
     outgoing = membership.voters_outgoing
     more = f", the outgoing ones {', '.join(map(str, outgoing))}" if outgoing else ""
     return f"the voters are {', '.join(map(str, membership.voters))}{more}"
+
+
+register_copies(globals())

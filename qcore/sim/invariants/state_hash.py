@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from qcore.compiled_build import register_copies
 from qcore.sim.invariants.node_view import Report
 from qcore.sim.records.digest_table import DigestTable
 from qcore.sim.records.packed_numbers import PackedNumbers
@@ -126,3 +127,6 @@ class StateHash:
             if last_equal <= at <= index
         )
         return StatesDiffer(index, node, digest, owner, first, last_equal, restores, self._what)
+
+
+register_copies(globals())

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from qcore.compiled_build import register_copies
 from qcore.machines.interface import Change, SupportsChanges, WatchFilter
 from qcore.replica.machine_results import exception_text
 from qcore.sim.invariants import Report
@@ -366,3 +367,6 @@ def _text(position: Position) -> str:
 def _short(what: str | Sequence[object]) -> str:
     text = repr(what)
     return text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 3] + "..."
+
+
+register_copies(globals())

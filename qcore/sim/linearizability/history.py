@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from operator import attrgetter
 
+from qcore.compiled_build import register_copies
 from qcore.sim.linearizability.operation import Operation, Value
 
 _BY_INVOKE = attrgetter("invoke_us", "return_us", "client", "op_id")
@@ -95,3 +96,6 @@ def _observable(unknown: list[Operation], known: list[Operation]) -> list[Operat
         or o.input in seen
         or (adds and (o.input is None or isinstance(o.input, int)))
     ]
+
+
+register_copies(globals())

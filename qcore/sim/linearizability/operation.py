@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Literal
 
+from qcore.compiled_build import register_copies
 from qcore.html_table import html_table
 
 #: The value of a register, and the input or output of an operation. Compared with `==`.
@@ -122,3 +123,6 @@ class LinearizabilityVerdict:
                 html_table(("order", "operation"), [*rows, *rows_after]),
             )
         )
+
+
+register_copies(globals())

@@ -21,6 +21,7 @@ import itertools
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from qcore.compiled_build import register_copies
 from qcore.sim.linearizability.history import KeyHistory
 from qcore.sim.linearizability.operation import Operation, Result, Value
 from qcore.sim.linearizability.sequential_register import INITIAL, leaves_value_unchanged, step
@@ -276,3 +277,6 @@ def _groups(history: KeyHistory) -> list[_Group]:
         groups.append(_Group(operations, before, shift, (1 << bits) - 1, kind == "write"))
         shift += bits + 1  # the guard bit catches the borrow when two counts are compared
     return groups
+
+
+register_copies(globals())

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from qcore.compiled_build import register_copies
 from qcore.sim.linearizability.history import KeyHistory
 from qcore.sim.linearizability.key_verdict import check_key, violation
 from qcore.sim.linearizability.operation import LinearizabilityVerdict, Operation, Value
@@ -217,3 +218,6 @@ class _SegmentCheck:
         )
         self.verdict = violation(histories[best], outcomes[best], None, context)
         self._registers.clear()
+
+
+register_copies(globals())

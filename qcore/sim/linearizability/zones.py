@@ -15,6 +15,7 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from operator import attrgetter
 
+from qcore.compiled_build import register_copies
 from qcore.sim.linearizability.history import KeyHistory
 from qcore.sim.linearizability.operation import Value
 
@@ -129,3 +130,6 @@ def _spans(history: KeyHistory) -> list[_Span] | None:
 
 def _span(begin: float, end: float) -> str:
     return f"between {int(begin) // 2} us and {int(end) // 2} us"
+
+
+register_copies(globals())

@@ -58,7 +58,7 @@ class StateOracles:
         return bool(self._always or self._sometimes or self._model)
 
     def applied(
-        self, node: int, machine: StateMachine, command: str, context: ApplyContext, result: str
+        self, node: int, machine: StateMachine, command: str, context: ApplyContext, result: object
     ) -> None:
         """See `MachineObserver`."""
         self._indexes[node] = context.index
@@ -73,7 +73,7 @@ class StateOracles:
             ),
         )
 
-    def queried(self, node: int, machine: StateMachine, query: str, result: str) -> None:
+    def queried(self, node: int, machine: StateMachine, query: str, result: object) -> None:
         """See `MachineObserver`."""
 
     def query_raised(self, node: int, query: str, error: Exception) -> None:

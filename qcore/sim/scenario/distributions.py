@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from qcore.errors import ConfigError
 from qcore.files import decode_text, read_regular
 from qcore.sim.scenario.frozen_model import FrozenModel, written
+from qcore.sim.scenario.specs.samplers import FixedSampler, UniformSampler
 from qcore.sim.scenario.validation_scope import current_scope
 
 #: The largest file of samples that is read.
@@ -109,11 +110,10 @@ class Distribution(FrozenModel):
         draw = rng.random
         match self.shape:
             case "fixed":
-                whole = round(first)
-                return lambda: whole
+                return FixedSampler(round(first))
             case "uniform":
                 low, width = round(first), round(second) - round(first) + 1
-                return lambda: low + int(draw() * width)
+                return UniformSampler(draw, low, width)
             case "normal":
                 return self._limited(lambda: rng.gauss(first, second))
             case "lognormal":

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from qcore.compiled_build import register_copies
 from qcore.core.entry import Entry, Membership
 from qcore.core.log.durable_state import first_index
 from qcore.sim.verdict.snapshot_histories import EntryHistory, SnapshotHistories
@@ -77,7 +78,7 @@ class NodeLogs:
         )
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)
 class LogContents:
     """A log: `entries` from index `first` on, the history of its snapshot, and (term, index) of its last entry."""
 
@@ -162,3 +163,6 @@ def _missing(op: ClientOperation, node: int, log: LogContents) -> str:
 
 def _short(text: str) -> str:
     return repr(text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 3] + "...")
+
+
+register_copies(globals())

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from qcore.compiled_build import register_copies
 from qcore.core.effects import Role
 from qcore.core.entry import Membership
 from qcore.sim.records.packed_numbers import PackedNumbers
@@ -291,3 +292,6 @@ class Monitor:
             elif not stale and interval is not None:
                 interval.end = now
                 del self._stale_leaders[node]
+
+
+register_copies(globals())

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from qcore.compiled_build import register_copies
 from qcore.core.effects import StoreSnapshot
 from qcore.core.entry import Entry, Snapshot
 from qcore.core.log.compressed_text import text_checksum
@@ -253,3 +254,6 @@ def _key(snapshot: Snapshot) -> _Key:
     meta, data = snapshot.meta, snapshot.data
     checksum = text_checksum(data) if snapshot.checksum is None else snapshot.checksum
     return meta.last_included_index, meta.last_included_term, len(data), checksum
+
+
+register_copies(globals())

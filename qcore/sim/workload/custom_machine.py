@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 from types import ModuleType
 
+from qcore.compiled_build import register_copies
 from qcore.errors import ConfigError
 from qcore.machines.interface import StateMachine
 from qcore.machines.loader import load_checks_module, load_with_module
@@ -116,3 +117,6 @@ def _require_unicode(payload: str, name: str) -> None:
             f"requests: {name} returned {payload!r:.200}, which no client can send: it is no Unicode text "
             f"({error.reason} at character {error.start})"
         ) from None
+
+
+register_copies(globals())

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import pickle
 import tempfile
-import weakref
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
@@ -150,7 +149,6 @@ class _SpillFile:
         try:
             if self._file is None:
                 self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # it stays open as long as this object
-                weakref.finalize(self, self._file.close)
             self._file.seek(self._end)
             if self._file.write(content) != len(content):
                 return content
@@ -159,6 +157,10 @@ class _SpillFile:
         place = self._end, len(content)
         self._end += len(content)
         return place
+
+    def __del__(self) -> None:
+        if self._file is not None:
+            self._file.close()
 
     def read(self, place: _Place) -> bytes:
         if isinstance(place, bytes):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal, Protocol
 
+from qcore.compiled_build import register_copies
 from qcore.replica.messages import RequestKind
 from qcore.sim.linearizability import Operation, OperationKind
 from qcore.sim.scenario.specs.watcher_spec import REGISTER_TYPE
@@ -17,7 +18,7 @@ Outcome = Literal["ok", "refused", "unknown"]
 Value = str | int | None
 
 
-@dataclass
+@dataclass(init=False)
 class ClientOperation:
     """One operation of a client, from invocation to outcome. Times in simulated microseconds.
 
@@ -74,6 +75,64 @@ class ClientOperation:
     index: int = 0
     term: int = 0
     return_us: int = 0
+
+    def __init__(
+        self,
+        client: int,
+        op_id: int,
+        kind: OperationKind,
+        key: str,
+        value: Value,
+        expected: Value,
+        invoke_us: int,
+        deadline_us: int,
+        request: RequestKind = "write",
+        payload: str = "",
+        only_node: int | None = None,
+        is_raw: bool = False,
+        attempt_us: int = 0,
+        max_staleness_ms: int = 0,
+        served_by: int = 0,
+        served_us: int = 0,
+        note: str = "",
+        may_have_applied: bool = False,
+        then: Callable[[ClientOperation], None] | None = None,
+        attempt: int = 0,
+        in_flight: bool = False,
+        outcome: Outcome | None = None,
+        output: Value = None,
+        answer: str | None = None,
+        index: int = 0,
+        term: int = 0,
+        return_us: int = 0,
+    ) -> None:
+        self.client = client
+        self.op_id = op_id
+        self.kind = kind
+        self.key = key
+        self.value = value
+        self.expected = expected
+        self.invoke_us = invoke_us
+        self.deadline_us = deadline_us
+        self.request = request
+        self.payload = payload
+        self.only_node = only_node
+        self.is_raw = is_raw
+        self.attempt_us = attempt_us
+        self.max_staleness_ms = max_staleness_ms
+        self.served_by = served_by
+        self.served_us = served_us
+        self.note = note
+        self.may_have_applied = may_have_applied
+        self.then = then
+        self.attempt = attempt
+        self.in_flight = in_flight
+        self.outcome = outcome
+        self.output = output
+        self.answer = answer
+        self.index = index
+        self.term = term
+        self.return_us = return_us
 
     @property
     def writes(self) -> bool:
@@ -180,12 +239,14 @@ class KeyValueCodec:
                     f'"new":{json.dumps(op.value)}}}'
                 )
             case _:
-                return "write", f'{{"op":"set","key":{key},"value":{json.dumps(op.value)}}}'
+                return "write", f'{{"op":"set","key":{key},"value":{_json_text(op.value)}}}'
 
     def watch_request(self, topic: str) -> str:
         return topic
 
     def decode_result(self, op: ClientOperation, result: str) -> str | None:
+        if op.kind == "write" and result == f'{{"ok":true,"value":{_json_text(op.value)}}}':
+            return None  # the usual answer
         decoded = json.loads(result)
         if op.kind == "cas" and (decoded["ok"] or "value" in decoded):
             op.output = bool(decoded["ok"])
@@ -195,6 +256,11 @@ class KeyValueCodec:
         if op.kind == "read":
             op.output = decoded["value"]
         return None
+
+
+def _json_text(value: Value) -> str:
+    """The value as JSON."""
+    return str(value) if type(value) is int else json.dumps(value)
 
 
 class EntityCodec:
@@ -313,3 +379,6 @@ def codec_for(name: str, keys: int) -> OperationCodec:
         keys: how many registers the workload uses.
     """
     return EntityCodec(keys) if name == "entity" else KeyValueCodec()
+
+
+register_copies(globals())

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from random import Random
 
-from simpy.events import NORMAL
-
+from qcore.compiled_build import register_copies
 from qcore.errors import (
     NotLeader,
     OutcomeUnknown,
@@ -34,14 +33,14 @@ from qcore.sim.workload.operations import (
     Value,
     trace_operation,
 )
-from qcore.sim.world.engine import Call, Engine
+from qcore.sim.world.clock.engine import Engine, SimEvent
 from qcore.sim.world.network import Link, Network
 from qcore.trace import TraceWriter
 
 _RETRY_PAUSE_US = 10_000
 
 
-@dataclass
+@dataclass(init=False)
 class RequestMessage:
     """One attempt at an operation, on its way to a node."""
 
@@ -50,8 +49,20 @@ class RequestMessage:
     timeout_ms: int
     max_staleness_ms: int = 0
 
+    def __init__(
+        self,
+        op: ClientOperation,
+        attempt: int,
+        timeout_ms: int,
+        max_staleness_ms: int = 0,
+    ) -> None:
+        self.op = op
+        self.attempt = attempt
+        self.timeout_ms = timeout_ms
+        self.max_staleness_ms = max_staleness_ms
 
-@dataclass
+
+@dataclass(init=False)
 class ResponseMessage:
     """The response to one attempt: a result or an error.
 
@@ -72,6 +83,28 @@ class ResponseMessage:
     term: int = 0
     served_by: int = 0
     served_us: int = 0
+
+    def __init__(
+        self,
+        op: ClientOperation,
+        attempt: int,
+        result: str | None = None,
+        index: int = 0,
+        error: QcoreError | None = None,
+        connection_refused: bool = False,
+        term: int = 0,
+        served_by: int = 0,
+        served_us: int = 0,
+    ) -> None:
+        self.op = op
+        self.attempt = attempt
+        self.result = result
+        self.index = index
+        self.error = error
+        self.connection_refused = connection_refused
+        self.term = term
+        self.served_by = served_by
+        self.served_us = served_us
 
 
 @dataclass(frozen=True)
@@ -114,7 +147,6 @@ class SimClient:
         self.number = number
         self.vertex = -number
         self._engine = engine
-        self._env = engine.env
         self._network = network
         self._nodes = list(nodes)
         self._links: dict[int, Link] = {}
@@ -171,7 +203,7 @@ class SimClient:
         self._history.append(op)
         self._trace_op(op, "invoke", _note_of(op))
         self._send(op)
-        self._env.schedule(Call(lambda _event: self._on_timeout(op)), NORMAL, timeout_ms * 1000)
+        self._engine.schedule(_Timeout(self, op), timeout_ms * 1000)
         return op
 
     def begin_raw(
@@ -213,7 +245,7 @@ class SimClient:
             self._history.append(op)
             self._trace_op(op, "invoke", _note_of(op))
         self._send(op)
-        self._env.schedule(Call(lambda _event: self._on_timeout(op)), NORMAL, timeout_ms * 1000)
+        self._engine.schedule(_Timeout(self, op), timeout_ms * 1000)
 
     def receive(self, _source: int, payload: object, _message_id: str) -> None:
         """Receive a response."""
@@ -333,7 +365,8 @@ class SimClient:
         position = self._nodes.index(self._target)
         self._target = self._nodes[(position + 1) % len(self._nodes)]
 
-    def _on_timeout(self, op: ClientOperation) -> None:
+    def time_out(self, op: ClientOperation) -> None:
+        """The deadline of an operation has passed."""
         if op.outcome is None:
             if op.in_flight:
                 self.move_on()
@@ -354,6 +387,19 @@ class SimClient:
         trace_operation(self._trace, self._engine.now, node, op, phase, note)
 
 
+class _Timeout(SimEvent):
+    """The deadline of an operation."""
+
+    def __init__(self, client: SimClient, op: ClientOperation) -> None:
+        self.due_us = 0
+        self.order = 0
+        self._client = client
+        self._op = op
+
+    def fire(self) -> None:
+        self._client.time_out(self._op)
+
+
 def _ignore(_check: str, _node: int, _note: str) -> None:
     """Report nothing."""
 
@@ -365,3 +411,6 @@ def _note_of(op: ClientOperation) -> str:
     if op.request == "stale_read":
         return f"stale, up to {op.max_staleness_ms} ms"
     return ""
+
+
+register_copies(globals())

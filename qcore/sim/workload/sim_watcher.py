@@ -27,7 +27,7 @@ from qcore.sim.workload.watcher_messages import (
     WatchFailed,
     WatchNotice,
 )
-from qcore.sim.world.engine import Engine
+from qcore.sim.world.clock.engine import Engine
 from qcore.sim.world.network import Link, Network
 from qcore.trace import TraceWriter
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from qcore.compiled_build import register_copies
 from qcore.errors import ConfigError
 from qcore.machines.loader import load_program_module
 from qcore.sim.scenario.model import Scenario
@@ -123,3 +124,6 @@ def _function(module: ModuleType, name: str, key: str) -> Callable[..., object]:
         file = Path(module.__file__).name if module.__file__ else module.__name__
         raise ConfigError(f"{key}: {file} has no function {name}")
     return found  # type: ignore[no-any-return]  # the user's module has no types
+
+
+register_copies(globals())

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from qcore.compiled_build import register_copies
 from qcore.errors import QcoreError
 
 Position = tuple[int, int]
@@ -83,3 +84,6 @@ class FromNode:
     connection: int
     number: int
     content: WatchBegun | WatchNotice | WatchFailed | ProbeAnswer | ConnectionReset
+
+
+register_copies(globals())

@@ -17,7 +17,7 @@ from qcore.sim.scenario.values import microseconds
 from qcore.sim.workload.load.phase_plan import PhasePlan
 from qcore.sim.workload.operations import ClientOperation, RequestSource, Value
 from qcore.sim.workload.sim_client import SimClient
-from qcore.sim.world.engine import Engine
+from qcore.sim.world.clock.engine import Engine
 
 _REOPEN_US = 50_000
 
@@ -49,6 +49,8 @@ class ClientWorkload:
         self._rng = rng
         self._stop_us = stop_us
         self._values = 0
+        self._keys = spec.keys
+        self._names: dict[int, str] = {}
         self._plan = PhasePlan(spec)
         self._think: Sampler = spec.think.sampler(rng)
         skew = spec.key_skew
@@ -95,10 +97,14 @@ class ClientWorkload:
 
     def _key(self) -> str:
         dice = self._rng.random()
-        if self._key_sums is None:
-            return sys.intern(f"k{int(dice * self._spec.keys)}")
-        last = self._spec.keys - 1  # the product below may be rounded up to the sum
-        return sys.intern(f"k{bisect_right(self._key_sums, dice * self._key_sums[-1], 0, last)}")
+        sums = self._key_sums
+        number = int(dice * self._keys)
+        if sums is not None:  # the product may be rounded up to the sum
+            number = bisect_right(sums, dice * sums[-1], 0, self._keys - 1)
+        key = self._names.get(number)
+        if key is None:
+            key = self._names[number] = sys.intern(f"k{number}")
+        return key
 
     def _new_value(self) -> Value:
         """A value that no other operation writes: a number, or a text of the drawn size if the workload has one."""

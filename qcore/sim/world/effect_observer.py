@@ -5,8 +5,7 @@ It executes nothing. Both fidelities use it: see `qcore.sim.world.simulated_node
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from qcore.core.effects import (
     AppendLog,
@@ -49,7 +48,7 @@ class EffectObserver:
         self._trace = services.trace
         self._monitor = services.monitor
         self._triggers = services.triggers
-        self._check = services.invariants.on_effect
+        self._invariants = services.invariants
         self._promises = services.invariants.promises
         self._state_history = state_history
         self._observer = NodeObserver(node_id, services)
@@ -58,18 +57,6 @@ class EffectObserver:
         self.snapshot_source = 0
         self._replica: Replica  # `begin_life` sets both
         self._machine: HashedMachine
-        # Any: the key is the type of the argument, which the type of a dict cannot express.
-        self._handlers: dict[type, Callable[[Any], None]] = {
-            AppendLog: self._append,
-            TruncateLog: self._truncate,
-            StoreSnapshot: self._store_snapshot,
-            SaveCommit: self._save_commit,
-            Applied: self._on_applied,
-            Restored: self._on_restored,
-            RoleChanged: self._observer.on_role,
-            VoteGranted: self._observer.on_vote,
-            MembershipChanged: self._on_membership,
-        }
 
     def process_started(self, durable: DurableState, clock: NodeClock) -> None:
         """Write the trace records of the start of a process.
@@ -102,13 +89,31 @@ class EffectObserver:
     def observe(self, effects: Sequence[ReplicaEffect], now: int) -> None:
         """Show the effects of one step to the observers, in their order."""
         node = self._node_id
-        check = self._check
-        handlers = self._handlers
+        invariants = self._invariants
         for effect in effects:
-            check(node, effect, now)
-            handler = handlers.get(type(effect))
-            if handler is not None:
-                handler(effect)
+            invariants.on_effect(node, effect, now)
+            self._handle(effect)
+
+    def _handle(self, effect: ReplicaEffect) -> None:
+        """Show one effect to the observers that are not invariants. The most frequent ones first."""
+        if isinstance(effect, Applied):
+            self._on_applied(effect)
+        elif isinstance(effect, AppendLog):
+            self._append(effect)
+        elif isinstance(effect, SaveCommit):
+            self._save_commit(effect)
+        elif isinstance(effect, RoleChanged):
+            self._observer.on_role(effect)
+        elif isinstance(effect, VoteGranted):
+            self._observer.on_vote(effect)
+        elif isinstance(effect, TruncateLog):
+            self._truncate(effect)
+        elif isinstance(effect, StoreSnapshot):
+            self._store_snapshot(effect)
+        elif isinstance(effect, Restored):
+            self._on_restored(effect)
+        elif isinstance(effect, MembershipChanged):
+            self.use_membership(effect.membership)
 
     def use_membership(self, membership: Membership) -> None:
         """The node has this effective configuration."""
@@ -146,6 +151,3 @@ class EffectObserver:
     def _on_restored(self, effect: Restored) -> None:
         self.snapshots_installed += 1
         self._state_history.restored(effect.snapshot, self._machine.restored_hash)
-
-    def _on_membership(self, effect: MembershipChanged) -> None:
-        self.use_membership(effect.membership)

@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
+from qcore.compiled_build import register_copies
 from qcore.machines.interface import StateMachine
 from qcore.replica.config import ReplicaConfig
 from qcore.sim.workload.sim_client import SimClient
 from qcore.sim.workload.sim_watcher import SimWatcher
-from qcore.sim.world.engine import Engine
+from qcore.sim.world.clock.engine import Engine
 from qcore.sim.world.link_builder import LinkBuilder
 from qcore.sim.world.network import Network
 from qcore.sim.world.node.disk import SimDisk
@@ -194,3 +195,6 @@ class Dialer:
 def _are_connected(one: SimNode, other: SimNode) -> bool:
     ends = one.peer_connections, other.peer_connections
     return ends[0] is not None and ends[1] is not None and ends[1].is_connected(ends[0])
+
+
+register_copies(globals())

@@ -14,17 +14,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from simpy.events import NORMAL, URGENT, Event
-
+from qcore.compiled_build import register_copies
 from qcore.core.entry import Entry
 from qcore.core.messages import AppendEntries, InstallSnapshot
 from qcore.replica.messages import Forward, ForwardResponse
 from qcore.sim.faults.ledger import Fault, Firing
 from qcore.sim.scenario.distributions import Distribution, Sampler, fixed, uniform
+from qcore.sim.world.clock.engine import NORMAL, URGENT, Engine, SimEvent
 from qcore.sim.world.corruption import CorruptFrame, corrupt
-from qcore.sim.world.engine import Delivery, Engine
 from qcore.sim.world.hosts.segments import Segment
 from qcore.sim.world.random_streams import Streams
 
@@ -175,6 +174,27 @@ class Link:
         return self._impairment_rng.random() < probability
 
 
+class Delivery(SimEvent):
+    """A message in transit: the event of its arrival.
+
+    Attributes:
+        network, link: where it is.
+        payload, message_id: the message.
+    """
+
+    def __init__(self, network: Network, link: Link, payload: object, message_id: str) -> None:
+        self.due_us = 0
+        self.order = 0
+        self.network = network
+        self.link = link
+        self.payload = payload
+        self.message_id = message_id
+
+    def fire(self) -> None:
+        """Arrive."""
+        self.network.arrive(self)
+
+
 class Network:
     """All links, and the messages on them.
 
@@ -196,12 +216,11 @@ class Network:
         from networkx import DiGraph  # late: it takes a tenth of the time to import the simulator
 
         self.graph: networkx.DiGraph[int] = DiGraph()
-        self._env = engine.env
+        self._engine = engine
         self._streams = streams
         self._on_drop = on_drop
         self.on_close: CloseListener = lambda _link, _payload: None
         self.has_receiver: HasReceiver = lambda _link: True
-        self._on_arrival: list[Callable[[Event], None]] = [self._arrive]
         self.intercept: Interceptor | None = None
         self.sent = self.delivered = self.dropped = self.duplicated = 0
 
@@ -266,8 +285,7 @@ class Network:
                     payload,
                     message_id,
                 ) in waiting:  # urgent: before a message that arrives now by itself
-                    delivery = Delivery(self._on_arrival, link, payload, message_id)
-                    self._env.schedule(delivery, URGENT, 0)
+                    self._deliver(link, payload, message_id, 0, URGENT)
 
     def send(self, link: Link, payload: object, message_id: str) -> None:
         """Send a message. It arrives later, or `on_drop` is called."""
@@ -290,29 +308,29 @@ class Network:
         if not link.is_unimpaired:
             self._send_impaired(link, payload, message_id, delay)
             return
-        now = self._env.now
+        now = self._engine.now
         due = now + delay
         if due < link.last_due:
             due = link.last_due
         else:
             link.last_due = due
-        self._env.schedule(Delivery(self._on_arrival, link, payload, message_id), NORMAL, due - now)
+        self._deliver(link, payload, message_id, due - now)
 
     def deliver_now(self, link: Link, payload: object, message_id: str) -> None:
         """Deliver a held message immediately. A cut link loses it."""
-        self._env.schedule(Delivery(self._on_arrival, link, payload, message_id), NORMAL, 0)
+        self._deliver(link, payload, message_id, 0)
 
     def signal(self, link: Link, payload: object) -> None:
         """Send a signal that is not a message, such as a broken connection. A cut link loses it."""
         if link.cuts:
             self._count_firings(link, link.cuts)
         else:
-            self._env.schedule(Delivery(self._on_arrival, link, payload, ""), NORMAL, link.sample())
+            self._deliver(link, payload, "", link.sample())
 
     def _send_impaired(self, link: Link, payload: object, message_id: str, delay: int) -> None:
         """Send a message on an impaired link that did not lose it, and its duplicate, if any."""
         quality = link.quality
-        now = self._env.now
+        now = self._engine.now
         due = now + delay
         self._count_fault(link, "latency")
         if quality.bandwidth_bytes_per_s:
@@ -331,8 +349,7 @@ class Network:
             self.duplicated += 1
             self._count_fault(link, "duplicate")
             self._count_fault(link, "reorder_extra")
-            copy = Delivery(self._on_arrival, link, payload, message_id)
-            self._env.schedule(copy, NORMAL, delay + link.extra())
+            self._deliver(link, payload, message_id, delay + link.extra())
         if quality.reorder and link.impairs(quality.reorder):
             self._count_fault(link, "reorder")
             self._count_fault(link, "reorder_extra")
@@ -341,28 +358,33 @@ class Network:
             due = link.last_due = max(link.last_due, due)
         if quality.corrupt and link.impairs(quality.corrupt):
             payload = link.corrupt(payload)
-        self._env.schedule(Delivery(self._on_arrival, link, payload, message_id), NORMAL, due - now)
+        self._deliver(link, payload, message_id, due - now)
 
-    def _arrive(self, event: Event) -> None:
-        assert isinstance(event, Delivery)
-        link = cast(Link, event.link)
-        payload = event.payload
+    def _deliver(
+        self, link: Link, payload: object, message_id: str, delay: int, priority: int = NORMAL
+    ) -> None:
+        self._engine.schedule(Delivery(self, link, payload, message_id), delay, priority)
+
+    def arrive(self, delivery: Delivery) -> None:
+        """A message has come to the end of its link."""
+        link = delivery.link
+        payload = delivery.payload
         if link.cuts:
-            self._lose_to_cut(link, payload, event.message_id)
+            self._lose_to_cut(link, payload, delivery.message_id)
             return
         if link.clogs:
             self._count_firings(link, link.clogs)
-            link.clogged.append((payload, event.message_id))
+            link.clogged.append((payload, delivery.message_id))
             return
         if type(payload) is CorruptFrame:
             frame, payload = payload, payload.payload
             if not frame.is_intact:
-                self._lose(link, payload, event.message_id, "corrupt", "corrupt")
+                self._lose(link, payload, delivery.message_id, "corrupt", "corrupt")
                 if self.has_receiver(link):
                     self.on_close(link, payload)
                 return
         self.delivered += 1
-        link.receive(link.source, payload, event.message_id)
+        link.receive(link.source, payload, delivery.message_id)
 
     def _lose(self, link: Link, payload: object, message_id: str, why: str, setting: str) -> None:
         """Lose a message, for the fault that is responsible for a setting."""
@@ -400,3 +422,6 @@ def size_bytes(payload: object) -> int:
     elif isinstance(payload, InstallSnapshot):
         size += len(payload.data)
     return size
+
+
+register_copies(globals())

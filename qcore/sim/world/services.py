@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from qcore.compiled_build import register_copies
 from qcore.recording.run_recordings import RunRecordings
 from qcore.sim.faults.triggers import ArmedTriggers
 from qcore.sim.invariants import Invariants
 from qcore.sim.invariants.watch_checker import WatchChecker
 from qcore.sim.verdict.monitor import Monitor
 from qcore.sim.verdict.snapshot_histories import SnapshotHistories
-from qcore.sim.world.engine import Engine
+from qcore.sim.world.clock.engine import Engine
 from qcore.sim.world.network import Network
 from qcore.sim.world.node.node_machine import MachineObserver
 from qcore.trace import TraceWriter
@@ -53,3 +54,6 @@ class Services:
         now = self.engine.now
         self.violations.append(Violation(check, node, now, note))
         self.trace.violation(now, node, check, note)
+
+
+register_copies(globals())

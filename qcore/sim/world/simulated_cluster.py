@@ -49,8 +49,8 @@ from qcore.sim.workload.sim_client import ReadMix, RequestMessage, ResponseMessa
 from qcore.sim.workload.sim_watcher import SimWatcher
 from qcore.sim.workload.user_code import LoadedProgram, find_program, given_program
 from qcore.sim.workload.workload import ClientWorkload, SessionWorkload
+from qcore.sim.world.clock.engine import Engine
 from qcore.sim.world.closed_connections import close_connection
-from qcore.sim.world.engine import Engine
 from qcore.sim.world.hosts.segments import Segment
 from qcore.sim.world.link_builder import LinkBuilder
 from qcore.sim.world.message_world import Ends, MessageWorld, NodeWorld

@@ -21,17 +21,13 @@ from qcore.storage.io_errors import error_from_os
 from qcore.storage.live.page_view import FrameIndex, PageView
 from qcore.storage.live.table_rows import PageError, Row, Table, table_roots
 from qcore.storage.sqlite.checksums import (
-    CLOCK_BYTES,
-    HAS_CLOCK,
-    KIND_CODES,
-    Column,
     decode_entries,
     decode_meta,
     fields_checksum,
     part_checksum,
 )
+from qcore.storage.sqlite.log_rows import CLOCK_BYTES, HAS_CLOCK, KIND_CODES, Column, StoredState
 from qcore.storage.sqlite.sqlite_storage import DATABASE_FILE
-from qcore.storage.sqlite.state_row import StoredState
 
 #: Entries, and bytes of entries, that one moment reads.
 BATCH_ENTRIES: Final = 512

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from qcore.storage.sqlite.checksums import Column
 from qcore.storage.sqlite.database import PAGE_SIZE
+from qcore.storage.sqlite.log_rows import Column
 
 Pages = Callable[[int], bytes]
 

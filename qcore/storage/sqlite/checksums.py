@@ -4,67 +4,20 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from qcore.core.entry import Entry, EntryKind, Membership, Snapshot, SnapshotMeta
+from qcore.core.entry import Entry, Membership, Snapshot, SnapshotMeta
 from qcore.core.log.compressed_text import SnapshotText
 from qcore.core.log.disk_errors import log_corrupt
 from qcore.core.log.growing_text import TextBuilder
 from qcore.core.version import FIRST_VERSION, ClusterVersion
+from qcore.storage.sqlite.log_rows import CLOCK, ENTRY_HEAD, HAS_CLOCK, HAS_USER, KINDS, Column
 
-#: A value that SQLite may return for a column.
-Column = int | float | str | bytes | None
-EntryRow = tuple[int, int, int, int, bytes, int]
 SnapshotRow = tuple[int, int, int, bytes, int, bytes, int]
-
-#: A kind is stored as its position here, plus `HAS_CLOCK` if the cluster clock comes before the data.
-KINDS: tuple[EntryKind, ...] = ("command", "noop", "membership", "session", "version", "access")
-HAS_CLOCK = 16
-#: Added if the user comes before the data, behind the clock: its length in bytes as one byte, then the name.
-HAS_USER = 32
-_CLOCK = struct.Struct("<q")
-CLOCK_BYTES = _CLOCK.size
-KIND_CODES: dict[EntryKind, int] = {kind: code for code, kind in enumerate(KINDS)}
-
-_ENTRY_HEAD = struct.Struct("<qqBq")
-
-
-def entry_rows(entries: Sequence[Entry], previous: int) -> tuple[list[EntryRow], int]:
-    """Rows for table `log`. Each checksum continues that of the row before.
-
-    Args:
-        entries: consecutive entries.
-        previous: checksum of the row before the first one.
-
-    Returns:
-        the rows, and the checksum of the last.
-
-    Raises:
-        ValueError: a text cannot be encoded, or a number does not fit 64 bits.
-    """
-    rows: list[EntryRow] = []
-    pack, crc32, codes = _ENTRY_HEAD.pack, zlib.crc32, KIND_CODES
-    try:
-        for entry in entries:
-            data = entry.data.encode()
-            kind = codes[entry.kind]
-            if entry.user:
-                kind += HAS_USER
-                user = entry.user.encode()
-                data = bytes((len(user),)) + user + data
-            if entry.clock_us:
-                kind += HAS_CLOCK
-                data = _CLOCK.pack(entry.clock_us) + data
-            head = pack(entry.index, entry.term, kind, entry.time_us)
-            previous = crc32(data, crc32(head, previous))
-            rows.append((entry.index, entry.term, kind, entry.time_us, data, previous))
-    except (struct.error, KeyError) as error:
-        raise ValueError(f"entry {entry.index} cannot be stored: {error!r}") from error
-    return rows, previous
 
 
 def decode_entries(
@@ -85,7 +38,7 @@ def decode_entries(
         LogCorrupt: a row is missing, changed or out of place; names the file and the entry.
     """
     entries: list[Entry] = []
-    pack, crc32 = _ENTRY_HEAD.pack, zlib.crc32
+    pack, crc32 = ENTRY_HEAD.pack, zlib.crc32
     expected, term_before = first_index, 0
     for index, term, kind, time_us, data, checksum in rows:
         if index != expected:
@@ -122,8 +75,8 @@ def _entry(
             return Entry(index, term, KINDS[kind], data.decode(), time_us)
         clock_us, at, user = 0, 0, ""
         if kind & HAS_CLOCK:
-            (clock_us,) = _CLOCK.unpack_from(data)
-            at = _CLOCK.size
+            (clock_us,) = CLOCK.unpack_from(data)
+            at = CLOCK.size
         if kind & HAS_USER:
             end = at + 1 + data[at]
             user, at = data[at + 1 : end].decode(), end

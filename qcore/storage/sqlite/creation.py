@@ -28,7 +28,7 @@ from qcore.storage.interface import Identity
 from qcore.storage.io_errors import error_from_os, error_from_sqlite
 from qcore.storage.sqlite import database
 from qcore.storage.sqlite.high_water_mark import MarkFile
-from qcore.storage.sqlite.state_row import StoredState
+from qcore.storage.sqlite.log_rows import StoredState
 
 
 def make_directory(directory: Path) -> None:

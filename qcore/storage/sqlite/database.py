@@ -21,7 +21,8 @@ from qcore.storage.io_errors import (
     quick_check,
 )
 from qcore.storage.sqlite.abandon import abandon_connection
-from qcore.storage.sqlite.checksums import Column, fields_checksum
+from qcore.storage.sqlite.checksums import fields_checksum
+from qcore.storage.sqlite.log_rows import Column
 from qcore.storage.sqlite.migrations import MIGRATIONS
 
 #: The newest layout that this program reads and writes. A new database has `FIRST_WRITTEN_VERSION`. The first write

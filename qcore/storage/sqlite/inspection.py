@@ -18,13 +18,13 @@ from qcore.errors import StorageError
 from qcore.storage.files.synced_files import path_exists, remove, require_regular_file
 from qcore.storage.io_errors import error_from_sqlite
 from qcore.storage.sqlite.checksums import (
-    KIND_CODES,
     SnapshotRow,
     decode_entries,
     decode_meta,
     decode_snapshot,
     fields_checksum,
 )
+from qcore.storage.sqlite.log_rows import KIND_CODES
 from qcore.storage.sqlite.sqlite_storage import DATABASE_FILE
 
 _SNAPSHOT = (

@@ -43,7 +43,7 @@ from qcore.storage.sqlite import database
 from qcore.storage.sqlite.abandon import abandon_connection, require_not_abandoned
 from qcore.storage.sqlite.creation import create, ensure_wal, make_directory
 from qcore.storage.sqlite.high_water_mark import Mark, MarkFile, check_sequence
-from qcore.storage.sqlite.log_tables import LogTables, write_needs_layout_3
+from qcore.storage.sqlite.log_tables import LogTables
 from qcore.storage.sqlite.snapshot_parts import SnapshotParts
 from qcore.storage.sqlite.wal_check import check_wal
 
@@ -267,19 +267,12 @@ class SqliteStorage:
             new_identity: the identity and the incarnation to store; None to keep those that are stored.
         """
         stored = self._stored.next()
+        connection = self._connection
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
+            connection.execute("BEGIN IMMEDIATE")
             if new_identity is not None:
-                database.put_meta(self._connection, *new_identity)
-            if stored.promise_ms is None and any(map(write_needs_layout_3, writes)):
-                stored.promise_ms = 0
-                database.enter_layout_3(self._connection, stored.row())
-            written = self._tables.write(writes, stored)
-            if commit is not None:
-                stored.commit = max(stored.commit, commit)
-            stored.first_index, stored.last_index = outline.first_index, outline.last_index
-            self._connection.execute(stored.update, stored.row())
-            self._connection.execute("COMMIT")
+                database.put_meta(connection, *new_identity)
+            written = self._tables.commit(connection, writes, commit, stored, outline)
         except sqlite3.Error as error:
             self._fail(error)
         except ValueError:

@@ -10,6 +10,7 @@ from json.encoder import encode_basestring_ascii
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, SchemaSerializer, from_json
 
+from qcore.compiled_build import register_copies
 from qcore.errors import LocalProtocolError, RemoteProtocolError
 from qcore.transport.codec.diagnosis import (
     MAX_ERROR_LENGTH,
@@ -36,7 +37,7 @@ _NO_DETAIL = {"detail"}
 _NOT_ONE_KEY = Problem("", "an envelope is an object with exactly one key, the message's type")
 
 
-@dataclass(slots=True)
+@dataclass
 class Malformed:
     """An envelope that is not valid.
 
@@ -58,7 +59,7 @@ class Malformed:
         return replace(self.reply, id=new_token().replace("-", ""))
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)
 class _Encoder:
     """How to encode one message class: `prefix`, the fields, and a closing brace."""
 
@@ -174,22 +175,23 @@ class Codec:
             parsed = from_json(data)
         except ValueError:
             return None
-        envelopes = parsed if type(parsed) is list else [parsed]
+        envelopes: list[object] = parsed if type(parsed) is list else [parsed]
         if len(envelopes) > MAX_ENVELOPES:
             return None
         readers = self._peer_readers if from_peer else self._client_readers
         messages: list[object] = []
         texts = 0
-        for envelope in envelopes:
-            if type(envelope) is not dict or len(envelope) != 1:
+        for each in envelopes:
+            if type(each) is not dict or len(each) != 1:
                 return None
-            ((name, content),) = envelope.items()
-            read = readers.get(name)
-            found = None if read is None else read(content)
-            if found is None:
-                return None
-            messages.append(found[0])
-            texts += 1 + found[1]
+            envelope: dict[str, object] = each
+            for name, content in envelope.items():
+                read = readers.get(name)
+                found = None if read is None else read(content)
+                if found is None:
+                    return None
+                messages.append(found[0])
+                texts += 1 + found[1]
         if from_peer:
             return messages
         # If a key occurs twice, the frame has texts that the parsed value does not have. Escapes make it hard to count.
@@ -356,3 +358,6 @@ def encode_failure(name: str, message_id: str, text: str, detail: object) -> byt
 
 
 __all__ = ["MAX_ENVELOPES", "Codec", "Malformed", "encode_failure", "encode_response"]
+
+
+register_copies(globals())

@@ -73,15 +73,18 @@ def _append(content: Any) -> tuple[object, int] | None:
     body = _request(content)
     if body is None:
         return None
-    get: Callable[..., Any] = body.get
-    term = get("term")
-    leader = get("leader_id")
-    commit = get("leader_commit")
-    entries = get("entries")
-    previous = get("prev_log_index")
-    previous_term = get("prev_log_term")
-    round_number = get("round")
-    echo, current, ago = get("echo_us", 0), get("is_current", False), get("confirmed_ago_us", 0)
+    term = body.get("term")
+    leader = body.get("leader_id")
+    commit = body.get("leader_commit")
+    entries = body.get("entries")
+    previous = body.get("prev_log_index")
+    previous_term = body.get("prev_log_term")
+    round_number = body.get("round")
+    echo, current, ago = (
+        body.get("echo_us", 0),
+        body.get("is_current", False),
+        body.get("confirmed_ago_us", 0),
+    )
     known = (
         _APPEND_FIELDS + ("echo_us" in body) + ("is_current" in body) + ("confirmed_ago_us" in body)
     )
@@ -110,13 +113,12 @@ def _append(content: Any) -> tuple[object, int] | None:
 def _entry(body: Any) -> Entry | None:
     if type(body) is not dict:
         return None
-    get: Callable[..., Any] = body.get
-    index = get("index")
-    term = get("term")
-    kind_text = get("kind")
-    data = get("data")
-    time = get("time_us")
-    clock, user = get("clock_us", 0), get("user", "")
+    index = body.get("index")
+    term = body.get("term")
+    kind_text = body.get("kind")
+    data = body.get("data")
+    time = body.get("time_us")
+    clock, user = body.get("clock_us", 0), body.get("user", "")
     if len(body) != _ENTRY_FIELDS + ("clock_us" in body) + ("user" in body):
         return None
     if not (
@@ -147,18 +149,37 @@ def _append_response(content: Any) -> tuple[object, int] | None:
     body = _ok(content)
     if body is None:
         return None
-    get: Callable[..., Any] = body.get
-    term = get("term")
-    success = get("success")
-    match = get("match_index")
-    previous = get("prev_log_index")
-    hint, hint_term, round_number = get("hint_index"), get("hint_term"), get("round")
-    priority, promise = get("priority"), get("promise_ms")
-    sent, wall = get("sent_us", 0), get("wall_us", 0)
+    term = body.get("term")
+    success = body.get("success")
+    match = body.get("match_index")
+    previous = body.get("prev_log_index")
+    hint, hint_term = body.get("hint_index"), body.get("hint_term")
+    round_number, priority, promise = (
+        body.get("round"),
+        body.get("priority"),
+        body.get("promise_ms"),
+    )
+    sent, wall = body.get("sent_us", 0), body.get("wall_us", 0)
     if len(body) != _RESPONSE_FIELDS + ("sent_us" in body) + ("wall_us" in body):
         return None
-    numbers = term, match, previous, hint, hint_term, round_number, priority, promise, sent, wall
-    if type(success) is not bool or not are_counts(numbers):
+    if type(success) is not bool:
+        return None
+    if not (
+        type(term) is type(match) is type(previous) is type(hint) is type(hint_term) is int
+        and type(round_number) is type(priority) is type(promise) is type(sent) is type(wall) is int
+        and 0
+        <= term
+        | match
+        | previous
+        | hint
+        | hint_term
+        | round_number
+        | priority
+        | promise
+        | sent
+        | wall
+        < INT_LIMIT
+    ):
         return None
     response = AppendEntriesResponse(
         term, success, match, previous, hint, hint_term, round_number, priority, promise, sent, wall
@@ -170,12 +191,11 @@ def _forward(content: Any) -> tuple[object, int] | None:
     body = _request(content)
     if body is None:
         return None
-    get: Callable[..., Any] = body.get
-    number = get("forward_id")
-    kind_text = get("kind")
-    payload = get("payload")
-    timeout = get("timeout_ms")
-    user = get("user", "")
+    number: Any = body.get("forward_id")
+    kind_text = body.get("kind")
+    payload = body.get("payload")
+    timeout: Any = body.get("timeout_ms")
+    user = body.get("user", "")
     if len(body) != _FORWARD_FIELDS + ("user" in body) or not are_counts((number, timeout)):
         return None
     if type(payload) is not str or type(user) is not str:

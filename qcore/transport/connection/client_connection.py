@@ -16,7 +16,7 @@ from ssl import SSLContext
 from typing import Protocol
 
 from pydantic import JsonValue
-from pydantic_core import PydanticSerializationError, from_json, to_json
+from pydantic_core import PydanticSerializationError, to_json
 
 from qcore.errors import (
     ConnectionLost,
@@ -36,13 +36,13 @@ from qcore.errors import (
 from qcore.runtime.interface import Runtime
 from qcore.runtime.real import REAL
 from qcore.transport.address import Address
+from qcore.transport.connection.client_wire import SocketWire, WireOwner
 from qcore.transport.connection.framing import check_size
 from qcore.transport.connection.liveness import Liveness, MonitoredConnection
 from qcore.transport.connection.outgoing import (
     ADMIN,
     GOING_AWAY,
     IDLE_REASON,
-    OutgoingConnection,
     open_connection,
 )
 from qcore.transport.connection.running_time import RunningTime
@@ -82,7 +82,7 @@ class ClientWire(MonitoredConnection, Protocol):
         ended: done once the connection has ended, with the reason.
     """
 
-    owner: ClientConnection | None
+    owner: WireOwner | None
     ended: asyncio.Future[TransportError | None]
 
     @property
@@ -176,7 +176,7 @@ class ClientConnection:
         chosen = limits or TransportLimits()
         role = ADMIN if admin else None
         wire = await open_connection(
-            lambda: _ClientWire(address, chosen, role, runtime), address, timeout_s, runtime, tls
+            lambda: SocketWire(address, chosen, role, runtime), address, timeout_s, runtime, tls
         )
         return cls(wire)
 
@@ -374,42 +374,6 @@ class ClientConnection:
             self._wire.abort(f"no sign of life from {self.remote} for {after_s:g} s")
         else:
             self._deadline_timer = self._loop.call_later(DEADLINE_CHECK_S, self._check_deadlines)
-
-
-class _ClientWire(OutgoingConnection):
-    """The WebSocket connection below a `ClientConnection`."""
-
-    def __init__(
-        self, address: Address, limits: TransportLimits, role: str | None, runtime: Runtime
-    ) -> None:
-        super().__init__(address, limits, role, runtime)
-        self.owner: ClientConnection | None = None
-
-    def send_together(self, envelopes: Iterable[bytes]) -> None:
-        """Send envelopes now, in as few frames as `batch_envelopes` makes of them."""
-        self._flush_expected = True  # so that they wait for each other
-        for envelope in envelopes:
-            self.send_encoded(envelope)
-        self._flush()
-
-    def _frame_received(self, data: bytes | bytearray, is_text: bool) -> None:
-        if self.owner is None:
-            return  # no request was sent yet
-        try:
-            value = from_json(data) if is_text else None
-        except ValueError as error:
-            logger.warning("%s sent a frame that is not JSON: %s", self.remote, error)
-            return
-        invalid = 0
-        for envelope in value if isinstance(value, list) else (value,):
-            invalid += not self.owner.received(envelope)
-        if invalid:  # one log line for all of them
-            logger.warning("%s sent %d invalid envelopes: ignored", self.remote, invalid)
-
-    def _closed(self, error: TransportError | None) -> None:
-        super()._closed(error)
-        if self.owner is not None:
-            self.owner.ended(error)
 
 
 def _encode(type_name: str, request_id: str, fields: Fields) -> bytes:

@@ -1,7 +1,7 @@
 """`Connection`: one end of a WebSocket connection on an asyncio transport. Every wait and every queue is bounded.
 
 The WebSocket protocol itself is the sans-I/O layer of the library `websockets`. This module drives it from an
-`asyncio.Protocol`, which costs a fraction of the library's coroutine API per message.
+protocol of asyncio, which costs a fraction of the library's coroutine API per message.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ class Connection(SendingEnd):
             self.remote = str(Address(str(address[0]), int(address[1])))
 
     def data_received(self, data: bytes) -> None:
-        self._last_received = self._loop.time()
+        self._last_received = self._time()
         if self._open:
             if self._takes_turns or self._waits:
                 self._receive_in_turn(data)

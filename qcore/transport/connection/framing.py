@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from websockets.frames import Frame
 from websockets.protocol import Event
 
@@ -21,22 +19,24 @@ _FRAME_BYTES = 200
 _MAX_REASON_BYTES = 123
 
 
-def batch_envelopes(envelopes: list[bytes]) -> Iterator[bytes]:
+def batch_envelopes(envelopes: list[bytes]) -> list[bytes]:
     """The texts of array frames that together hold these envelopes, in order."""
+    texts: list[bytes] = []
     batch: list[bytes] = []
     size = 0
     for envelope in envelopes:
         if batch and (size + len(envelope) > BATCH_BYTES or len(batch) == BATCH_MESSAGES):
-            yield _batch_text(batch)
+            texts.append(_batch_text(batch))
             batch, size = [], 0
         batch.append(envelope)
         size += len(envelope)
     if batch:
-        yield _batch_text(batch)
+        texts.append(_batch_text(batch))
+    return texts
 
 
 def _batch_text(batch: list[bytes]) -> bytes:
-    return batch[0] if len(batch) == 1 else b"[%b]" % b",".join(batch)
+    return batch[0] if len(batch) == 1 else b"[" + b",".join(batch) + b"]"
 
 
 def check_size(envelope: bytes, most: int) -> None:

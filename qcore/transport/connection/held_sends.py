@@ -16,8 +16,6 @@ class HeldSends:
         waiting: functions that send the queue of a connection. After a step with any, call `send_all`.
     """
 
-    __slots__ = ("active", "waiting")
-
     def __init__(self) -> None:
         self.active = False
         self.waiting: list[Callable[[], None]] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from websockets.exceptions import InvalidStatus
 from websockets.uri import parse_uri
@@ -53,9 +53,8 @@ class OutgoingConnection(Connection):
             uri, runtime.random_bytes, limits.max_frame_bytes, library_logger
         )
         super().__init__(self._client, limits)
-        self._frame_of = self._masked
         self.remote, self.local = str(address), "?"
-        self.batches = True
+        self.batches = self._masks = True
         self.opened: asyncio.Future[None] = self._loop.create_future()
         self.ended: asyncio.Future[TransportError | None] = self._loop.create_future()
         self._role = role
@@ -174,7 +173,9 @@ async def _open(
     done = False
     try:
         async with asyncio.timeout(timeout_s):
-            connection = await runtime.connect(factory, ip, address.port, tls)
+            # It has all methods of one.
+            made = cast(Callable[[], asyncio.Protocol], factory)
+            connection = cast(C, await runtime.connect(made, ip, address.port, tls))
             await connection.opened
         if not connection.is_open:
             raise TransportError(f"{address} hung up right after the handshake")

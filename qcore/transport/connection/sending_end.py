@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 from websockets.protocol import OPEN, SEND_EOF
 from websockets.protocol import Protocol as WebSocketProtocol
@@ -20,8 +19,10 @@ FLUSH_BYTES = 256 * 1024
 SAME_BURST_S = 50e-6
 
 
-class SendingEnd(asyncio.Protocol):
+class SendingEnd:
     """The part of a `Connection` that sends.
+
+    It has the methods of an `asyncio.Protocol`, and is none by name: a compiled class has no interpreted base.
 
     Attributes:
         remote: `host:port` of the other end, once connected.
@@ -36,12 +37,13 @@ class SendingEnd(asyncio.Protocol):
         self.unanswered = 0
         self._ws = ws
         self._limits = limits
-        #: Makes the frame of a text, as this end sends it.
-        self._frame_of: Callable[[bytes], bytes] = text_frame
+        self._max_frame_bytes = limits.max_frame_bytes
         self._held = HeldSends()  # a node's connections share the node's
         self._loop = asyncio.get_running_loop()
+        self._time = self._loop.time
         self._transport: asyncio.Transport | None = None
         self._open = False
+        self._masks = False
         self._queue: list[bytes] = []
         self._queue_bytes = 0
         self._flush_expected = self._write_paused = self._eof_due = False
@@ -62,12 +64,13 @@ class SendingEnd(asyncio.Protocol):
         """
         if self.unanswered:  # a server sends only responses to a client
             self.unanswered -= 1
-        if len(envelope) > self._limits.max_frame_bytes:
-            check_size(envelope, self._limits.max_frame_bytes)
+        size = len(envelope)
+        if size > self._max_frame_bytes:
+            check_size(envelope, self._max_frame_bytes)
         if not self._open:
             return
         self._queue.append(envelope)
-        self._queue_bytes += len(envelope)
+        self._queue_bytes += size
         if self._queue_bytes > FLUSH_BYTES:
             self._flush()
             if self.unsent_bytes() > self._limits.max_queue_bytes:
@@ -79,11 +82,13 @@ class SendingEnd(asyncio.Protocol):
                 self.report_held_bytes()
         elif self._write_paused:
             self.report_held_bytes()
-        elif not self._flush_expected and self._held.active:
+        elif self._flush_expected:
+            pass
+        elif self._held.active:
             self._flush_expected = True
             self._held.waiting.append(self._flush)
-        elif not self._flush_expected:
-            now = self._loop.time()
+        else:
+            now = self._time()
             if now - self._last_flush > SAME_BURST_S:
                 # The first message of a possible burst does not wait for the rest. So a single message is sent
                 # immediately, and a burst costs one more frame.
@@ -133,11 +138,19 @@ class SendingEnd(asyncio.Protocol):
         self._queue_bytes = 0
         if len(texts) == 1 and not self._ws.writes:
             if not transport.is_closing():
-                transport.write(self._frame_of(texts[0]))
+                text = texts[0]
+                transport.write(self._masked(text) if self._masks else text_frame(text))
             return
         if self.batches:
-            texts = list(batch_envelopes(texts))
-        self._write(self._ws.data_to_send() + [self._frame_of(text) for text in texts])
+            texts = batch_envelopes(texts)
+        chunks = self._ws.data_to_send()
+        for text in texts:
+            chunks.append(self._masked(text) if self._masks else text_frame(text))
+        self._write(chunks)
+
+    def _masked(self, text: bytes) -> bytes:
+        """The frame of a text, as a client sends it. Called if `_masks`."""
+        raise NotImplementedError
 
     def _write(self, chunks: list[bytes]) -> None:
         """Write the protocol's output to the transport; `SEND_EOF` half-closes."""

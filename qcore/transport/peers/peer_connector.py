@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ssl import SSLContext
 from typing import Any, Final, Protocol
 
+from qcore.compiled_build import register_copies
 from qcore.display import MAX_SENTENCE_CHARS, truncate
 from qcore.errors import (
     ConfigError,
@@ -81,7 +82,7 @@ class PeerHandler(Protocol):
         """The peer has accepted our `Hello`, so messages can be sent."""
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)
 class PeerContext:
     """What all connectors of a pool share.
 
@@ -108,7 +109,7 @@ class PeerContext:
     tls: SSLContext | None = None
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)
 class PeerState:
     """The state of the connection to one peer.
 
@@ -143,14 +144,13 @@ class PeerConnection(OutgoingConnection):
         super().__init__(address, context.limits, PEER, context.runtime)
         self._held = context.held
         self.answer: asyncio.Future[HelloResponse | HelloProofResponse] = self._loop.create_future()
-        self._connector = connector
+        self._connector, self._codec = connector, context.codec
 
     def _frame_received(self, data: bytes | bytearray, is_text: bool) -> None:
-        codec = self._connector.context.codec
         if not is_text:
             logger.warning("node %d sent a binary frame: ignored", self._connector.peer_id)
             return
-        for message in codec.decode(data, from_peer=True):
+        for message in self._codec.decode(data, from_peer=True):
             if not self._open:
                 return
             if self.answer.done():
@@ -166,7 +166,7 @@ class PeerConnection(OutgoingConnection):
         """Send a message of the handshake; `answer` gets the response."""
         if self.answer.done():
             self.answer = self._loop.create_future()
-        self.send_encoded(self._connector.context.codec.encode(message))
+        self.send_encoded(self._codec.encode(message))
 
     def try_send(self, envelope: bytes) -> bool:
         """Queue an envelope if the connection is open and its queue is not full. Returns whether it is queued.
@@ -212,6 +212,7 @@ class PeerConnector:
         self.dropped = 0
         self.last_error: str | None = None
         self._connection: PeerConnection | None = None
+        self._codec, self._responses = context.codec, context.handler.responses
         self._refused = self._served = False
         self._reported_unreachable = False
         self._stopped = False
@@ -231,7 +232,7 @@ class PeerConnector:
             self.dropped += 1  # checked first, which saves encoding the message
             return False
         try:
-            queued = connection.try_send(self.context.codec.encode(message))
+            queued = connection.try_send(self._codec.encode(message))
         except LocalProtocolError as error:
             self.last_error = str(error)
             logger.error("a message to node %d was dropped: %s", self.peer_id, error)
@@ -244,7 +245,7 @@ class PeerConnector:
 
     def received_message(self, message: object) -> None:
         """Handle a message that arrived on the connection."""
-        handle = self.context.handler.responses.get(type(message))
+        handle = self._responses.get(type(message))
         if handle is None:
             self._note_other(message)
         elif self._connection is not None:
@@ -472,3 +473,6 @@ class PeerConnector:
             pass
         finally:
             self._retry_in_s = None
+
+
+register_copies(globals())

@@ -86,6 +86,8 @@ class AcceptedConnection(Connection):
         )
         super().__init__(self._protocol, limits)
         self._held = server.held
+        # What each message needs, without the way over the server.
+        self._codec, self._counts, self._turns = server.codec, server.counts, server.turns
         self.connection_id = next(server.connection_ids)
         self.peer: PeerIdentity | None = None
         self.announced_as_peer = False
@@ -117,7 +119,7 @@ class AcceptedConnection(Connection):
 
     def send(self, message: object) -> None:
         """See `ServerConnection.send`."""
-        self.send_encoded(self._server.codec.encode(message))
+        self.send_encoded(self._codec.encode(message))
 
     def push(self, envelope: bytes, *, last: bool = False) -> bool:
         """See `ServerConnection.push`."""
@@ -211,7 +213,7 @@ class AcceptedConnection(Connection):
             self._end_after_response()
             return
         self._was_opened = True
-        self.opened_at = self.last_request = self._loop.time()
+        self.opened_at = self.last_request = self._time()
         self._cancel_deadline()
         self._opened()
         self._server.connection_opened(self)
@@ -252,7 +254,7 @@ class AcceptedConnection(Connection):
             and not self._backlog
             and not self._waits
             and not self._unread
-            and self._loop.time() - self._last_progress() >= idle_s
+            and self._time() - self._last_progress() >= idle_s
         ):
             self.close(GOING_AWAY, IDLE_REASON)
         else:
@@ -266,7 +268,7 @@ class AcceptedConnection(Connection):
     # --- turns: for clients, not for peers --------------------------------------------------------
 
     def _receive_in_turn(self, data: bytes) -> None:
-        turns = self._server.turns
+        turns = self._turns
         if self._waits or not turns.begin(self._last_received):
             self._unread += data
             self._wait_for_turn(heavy=False)
@@ -280,7 +282,7 @@ class AcceptedConnection(Connection):
             self._parse_unread()
             if self._unread:
                 self.report_held_bytes()
-        turns.end(self, self._loop.time())
+        turns.end(self, self._time())
 
     def resume_frames(self, *, heavy: bool) -> None:
         """Handle waiting frames. Called by the server's `TurnScheduler`."""
@@ -288,7 +290,10 @@ class AcceptedConnection(Connection):
         self._may_handle_heavy = heavy
         rest, self._rest, self._rest_bytes = self._rest, [], 0
         self._flush_expected = True
-        self._guard(lambda: self._handle_messages(rest))
+        try:
+            self._handle_messages(rest)
+        except Exception:  # noqa: BLE001 - boundary to the application, `_failed` logs it
+            self._failed()
         self._deliver_frames()
         self._parse_unread()
         self._may_handle_heavy = False
@@ -299,7 +304,7 @@ class AcceptedConnection(Connection):
         """Parse the unread bytes in parts: even one part may hold hundreds of the smallest frames."""
         size = _PARSED_PER_STEP_BYTES
         while self._unread and self._open and not self._waits and not self._read_paused:
-            if self._server.turns.slice_used(self._loop.time()):
+            if self._turns.slice_used(self._time()):
                 self._wait_for_turn(heavy=False)
                 return
             part = bytes(self._unread[:size])
@@ -317,7 +322,7 @@ class AcceptedConnection(Connection):
             self._may_handle_heavy = False
         elif self._first:
             self._first = False  # the turn has just begun
-        elif self._server.turns.slice_used(self._loop.time()):
+        elif self._turns.slice_used(self._time()):
             self._wait_for_turn(heavy=False)
             return True
         return False
@@ -325,7 +330,7 @@ class AcceptedConnection(Connection):
     def _wait_for_turn(self, *, heavy: bool) -> None:
         if not self._waits:
             self._waits = True
-            self._server.turns.wait(self, heavy=heavy)
+            self._turns.wait(self, heavy=heavy)
             self._pause_or_resume_reading()
 
     def resume_writing(self) -> None:
@@ -342,7 +347,7 @@ class AcceptedConnection(Connection):
         self._unread.clear()
         self._rest.clear()
         self._rest_bytes = 0
-        self._server.turns.forget(self)
+        self._turns.forget(self)
 
     # --- messages ---------------------------------------------------------------------------------
 
@@ -359,42 +364,48 @@ class AcceptedConnection(Connection):
         return self.peer is None
 
     def _frame_received(self, data: bytes | bytearray, is_text: bool) -> None:
-        server = self._server
-        server.counts.frames_received += 1
+        self._counts.frames_received += 1
         self.last_request = self._last_received
         try:
             if is_text:
-                messages = server.codec.decode(data, from_peer=self.peer is not None)
+                messages = self._codec.decode(data, from_peer=self.peer is not None)
                 if data[:1] == b"[":
                     self.batches = True  # a client that sends array frames can read them
             else:
-                messages = [server.codec.decode_binary(data)]
+                messages = [self._codec.decode_binary(data)]
             self.message_bytes = len(data) // (len(messages) or 1)
             self._handle_messages(messages)
-        except Exception:  # boundary to the application
-            logger.exception(_BUG, self.remote)
-            self.close(_INTERNAL_ERROR, _SEE_LOG)
+        except Exception:  # noqa: BLE001 - boundary to the application, `_failed` logs it
+            self._failed()
+
+    def _failed(self) -> None:
+        """The application's code has raised. A bug in it ends this connection, not the server."""
+        logger.exception(_BUG, self.remote)
+        self.close(_INTERNAL_ERROR, _SEE_LOG)
 
     def _handle_messages(self, messages: list[object]) -> None:
-        server = self._server
+        is_client = self.peer is None
+        handlers = self._handlers
         for number, message in enumerate(messages):
             if not self._open:
                 return  # ignore the messages after a violation
             if (
                 number % _MESSAGES_PER_STEP == _MESSAGES_PER_STEP - 1
-                and self.peer is None
-                and server.turns.slice_used(self._loop.time())
+                and is_client
+                and self._turns.slice_used(self._time())
             ):
                 self._rest = messages[number:]
                 memory = _PARSED_BYTES * self.message_bytes + _MESSAGE_BYTES
                 self._rest_bytes = len(self._rest) * memory
                 self._wait_for_turn(heavy=False)
                 return
-            handle = self._handlers.get(type(message))
+            handle = handlers.get(type(message))
             if handle is None:
                 self._handle_other(message)
+                # The message may have made this a connection of a peer.
+                is_client, handlers = self.peer is None, self._handlers
             else:
-                if self.peer is None:
+                if is_client:
                     self.unanswered += 1
                 handle(self, message)
 
@@ -411,7 +422,7 @@ class AcceptedConnection(Connection):
             self._reject_message(message, f"{name}: a server accepts requests, not responses")
 
     def _handle_malformed(self, malformed: Malformed) -> None:
-        self._server.counts.malformed_received += 1
+        self._counts.malformed_received += 1
         if self.peer is None and malformed.type_name in _PEER_ONLY_NAMES:
             self._violation(malformed.type_name)
             return
@@ -420,13 +431,13 @@ class AcceptedConnection(Connection):
         self.send(malformed.reply_with_id(self._server.runtime.new_token))
 
     def _reject_message(self, message: object, text: str) -> None:
-        self._server.counts.malformed_received += 1
+        self._counts.malformed_received += 1
         self.unanswered += 1
         self.send(error_envelope(str(getattr(message, "id", "")), RemoteProtocolError(text)))
 
     def _violation(self, type_name: str) -> None:
         """Close a connection that sent a message of a peer without an accepted `Hello`."""
-        self._server.counts.policy_violations += 1
+        self._counts.policy_violations += 1
         logger.warning("%s sent %s without an accepted Hello: closed", self.remote, type_name)
         self.close(_POLICY_VIOLATION, f"{type_name} needs an accepted Hello first")
 
@@ -441,7 +452,7 @@ class AcceptedConnection(Connection):
             self._set_deadline(self._limits.hello_timeout_s, self._hello_overdue)
         self.send(progress.response)
         if progress.refusal is not None:
-            self._server.counts.policy_violations += 1
+            self._counts.policy_violations += 1
             self.close(_POLICY_VIOLATION, progress.refusal)
 
     def _become_peer(self, peer: PeerIdentity) -> None:
@@ -454,12 +465,11 @@ class AcceptedConnection(Connection):
         self._server.peer_accepted(self, peer.node_id)
 
     def _guard(self, step: Callable[[], None]) -> None:
-        """Run the application's code. A bug in it ends this connection, not the server."""
+        """Run the application's code."""
         try:
             step()
-        except Exception:  # boundary to the application
-            logger.exception(_BUG, self.remote)
-            self.close(_INTERNAL_ERROR, _SEE_LOG)
+        except Exception:  # noqa: BLE001 - boundary to the application, `_failed` logs it
+            self._failed()
 
     # --- the end ----------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from qcore.compiled_build import register_copies
 from qcore.errors import RemoteProtocolError, TransportError
 from qcore.transport.wire import (
     ASKING_ROLE,
@@ -18,7 +19,7 @@ from qcore.transport.wire import (
 )
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)
 class PeerIdentity:
     """The node at the other end, as its accepted `Hello` names it."""
 
@@ -26,7 +27,7 @@ class PeerIdentity:
     cluster_id: str
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)
 class Principal:
     """The user of a connection, as a token or a password has proved it. Whether it is still valid is another question.
 
@@ -120,7 +121,7 @@ def user_of(connection: ServerConnection) -> str:
     return "" if connection.principal is None else connection.principal.user
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(frozen=True)
 class HttpResponse:
     """Every response of the server to an HTTP request, except the one that opens a WebSocket connection.
 
@@ -137,7 +138,7 @@ class HttpResponse:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
+@dataclass
 class ServerStats:
     """Counters since the start, and three current numbers (the last fields), for `/metrics`."""
 
@@ -241,3 +242,6 @@ def check_hello(hello: Hello, transport: asyncio.Transport | None, needs_certifi
         )
     if hello.role not in (PEER_ROLE, ASKING_ROLE):
         raise RemoteProtocolError(f"role {hello.role[:40]!r} is unknown: a node sends 'peer'")
+
+
+register_copies(globals())

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Iterator
 from functools import partial
 from ssl import SSLContext
+from typing import cast
 
 from websockets.http11 import Request
 
@@ -146,7 +147,8 @@ class Server:
             ) from None
         limits = self.limits
         self._listener = self.runtime.listener(
-            lambda: AcceptedConnection(self),
+            # It has all methods of a protocol of asyncio.
+            lambda: cast(asyncio.Protocol, AcceptedConnection(self)),
             self._count_not_accepted,
             None
             if self._tls is None

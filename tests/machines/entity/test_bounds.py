@@ -352,16 +352,17 @@ def test_each_part_of_a_restore_is_bounded_in_bytes() -> None:
 # --- the key-value machine ------------------------------------------------------------------------
 
 
-def test_a_register_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qcore.machines.register.MAX_VALUE_BYTES", 1000)
+def test_a_register_is_bounded() -> None:
+    most = limits.MAX_VALUE_BYTES // 2 - 1  # letters of two bytes, between quotes
 
     def run(rules: int, **command: object) -> Any:
         context = ApplyContext(1, 1, rules=rules)
         return json.loads(KeyValueMachine().apply(json.dumps(command), context))
 
-    assert run(3, op="set", key="a", value="é" * 499)["ok"]
-    assert "the limit is 1000" in run(3, op="set", key="a", value="é" * 500)["error"]
-    assert run(2, op="set", key="a", value="é" * 500)["ok"]
+    assert run(3, op="set", key="a", value="é" * most)["ok"]
+    error = run(3, op="set", key="a", value="é" * (most + 1))["error"]
+    assert f"the limit is {limits.MAX_VALUE_BYTES}" in error
+    assert run(2, op="set", key="a", value="é" * (most + 1))["ok"]
 
 
 def test_a_large_register_is_not_parsed_to_add_to_it(monkeypatch: pytest.MonkeyPatch) -> None:

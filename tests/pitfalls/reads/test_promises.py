@@ -16,7 +16,7 @@ from qcore.core import DurableState, HardState, RaftConfig
 from qcore.core.events import Tick
 from qcore.core.leadership import election
 from qcore.core.log import replication
-from qcore.core.messages import AppendEntries, AppendEntriesResponse
+from qcore.core.messages import AppendEntries
 from qcore.core.raft_server import RaftServer
 from tests.core.support.safety_checks import SafetyViolation
 from tests.driver.cores import CoreCluster
@@ -201,8 +201,8 @@ def holds_entries(sent: Envelope) -> bool:
     return sent.to == 3 or (isinstance(sent.message, AppendEntries) and bool(sent.message.entries))
 
 
-def any_promise(_server: RaftServer, response: AppendEntriesResponse) -> int:
-    return response.promise_ms
+def any_promise(_server: RaftServer, promise_ms: int, _sent_us: int) -> int:
+    return promise_ms
 
 
 def test_promise_that_cannot_be_stored_renews_no_lease() -> None:

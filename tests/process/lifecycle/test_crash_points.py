@@ -25,7 +25,8 @@ QUICK_POINTS = ("append.written", "append.synced", "apply.before")
 @pytest.fixture
 def crashing_cluster(tmp_path: Path) -> Iterator[ProcessCluster]:
     """A cluster of nodes that can kill themselves (`crash_point_node`)."""
-    with ProcessCluster(tmp_path, 3, (*ARGUMENTS, *SNAPSHOTS)) as cluster:
+    pure = {"QCORE_PURE": "1"}  # the program replaces methods
+    with ProcessCluster(tmp_path, 3, (*ARGUMENTS, *SNAPSHOTS), pure) as cluster:
         for node in cluster.nodes.values():
             node.program = (str(crash_point_node.__file__),)
         cluster.start()

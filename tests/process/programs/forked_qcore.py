@@ -119,6 +119,7 @@ def _take_over(
     os.environ.update(environment)
     sys.path[0] = directory
     sys.argv = ["qcore", *arguments]
+    sys.orig_argv = [sys.executable, "-m", "qcore", *arguments]
 
 
 def _ignore_only(ignored: list[int]) -> None:

@@ -159,6 +159,7 @@ def snapshots_have_no_membership(patch: pytest.MonkeyPatch) -> None:
         before = server.memberships
         right(server, snapshot)
         server.memberships = before
+        server.membership_index, server.membership = before[-1]
 
     patch.setattr(RaftServer, "reset_log", wrong)
 
@@ -171,6 +172,7 @@ def configurations_stay(patch: pytest.MonkeyPatch) -> None:
         before = list(server.memberships)
         right(server, from_index)
         server.memberships = before
+        server.membership_index, server.membership = before[-1]
 
     patch.setattr(RaftServer, "truncate", wrong)
 

@@ -12,6 +12,8 @@ from qcore.sim.exploration import Counterexample, explore
 from qcore.sim.exploration.counterexample import repeat
 from tests.process.support.commands import run_here
 
+pytestmark = pytest.mark.pure_only("the explorer copies cores")
+
 
 @pytest.fixture(scope="module")
 def two_votes() -> Counterexample:

@@ -15,6 +15,8 @@ from qcore.sim.exploration.bounds import PRESETS
 from qcore.sim.exploration.search.breadth_first import BreadthFirst
 from qcore.sim.exploration.small.small_cluster import SmallCluster
 
+pytestmark = pytest.mark.pure_only("the explorer copies cores")
+
 #: Safeguard -> bounds that suffice to find its absence, the check, and the fewest steps.
 FAULTS = {
     "one_vote_per_term": (Bounds(timeouts=2), "election_safety", 4),

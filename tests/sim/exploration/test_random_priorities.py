@@ -14,6 +14,8 @@ from qcore.sim.exploration.fault_bounds import (
 from qcore.sim.exploration.search.random_priorities import RandomPriorities
 from qcore.sim.exploration.small.small_cluster import SmallCluster
 
+pytestmark = pytest.mark.pure_only("the explorer copies cores")
+
 #: Found within a few hundred runs; the long test has the others.
 SHALLOW = ("one_vote_per_term", "log_freshness_check", "read_confirmation")
 

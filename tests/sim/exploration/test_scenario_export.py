@@ -10,6 +10,8 @@ from qcore.sim.exploration import explore
 from qcore.sim.exploration.fault_bounds import FAULT_BOUNDS
 from qcore.sim.exploration.scenario_export import scenario_text
 
+pytestmark = pytest.mark.pure_only("the explorer copies cores")
+
 
 def violations_of(safeguard: str) -> list[str]:
     found = explore(FAULT_BOUNDS[safeguard], without=[safeguard]).counterexample

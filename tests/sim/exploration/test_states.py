@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +17,8 @@ from qcore.sim.exploration.small.global_history import Broken
 from qcore.sim.exploration.small.local_node import LocalNode
 from qcore.sim.exploration.small.node_symmetry import NodeSymmetry
 from qcore.sim.exploration.small.small_cluster import SmallCluster, State
+
+pytestmark = pytest.mark.pure_only("the explorer copies cores")
 
 BOUNDS = Bounds(
     timeouts=4,

@@ -118,6 +118,7 @@ def test_a_fault_that_makes_a_difference_has_acted(change: str) -> None:
     assert acted(f"[{change}]")[-1] > 0
 
 
+@pytest.mark.pure_only("it observes the calls of a compiled method")
 def test_messages_on_slowed_links_are_counted_one_by_one() -> None:
     world = World(
         scenario("[{at_ms: 1000, links: {from: 1, to: 2, latency_ms: 40}, for_ms: 500}]"),

@@ -13,7 +13,7 @@ from qcore.sim import World
 from qcore.sim.faults.nodes.node_faults import _survivors
 from qcore.sim.invariants import Invariants
 from qcore.sim.scenario.actions.node_actions import PowerLoss
-from qcore.sim.world.engine import Engine
+from qcore.sim.world.clock.engine import Engine
 from qcore.sim.world.node.disk import SimDisk
 from qcore.trace import TraceWriter, parse_trace
 from tests.sim.support.scenario_texts import failures, run, scenario

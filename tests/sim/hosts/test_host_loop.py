@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from qcore.sim.faults.ledger import Fault, Firing
-from qcore.sim.world.engine import Engine
+from qcore.sim.world.clock.engine import Engine
 from qcore.sim.world.hosts.host_loop import HostLoop, Processor, new_host_loop
 from qcore.sim.world.node.node_clock import NodeClock
 from qcore.sim.world.programs import sim_loop

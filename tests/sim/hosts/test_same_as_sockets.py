@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qcore.sim.world.engine import Engine
+from qcore.sim.world.clock.engine import Engine
 from qcore.sim.world.hosts.host_loop import Processor, new_host_loop
 from qcore.sim.world.node.node_clock import NodeClock
 from tests.sim.support.computers import Computers, Recorder, connected

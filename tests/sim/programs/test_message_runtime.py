@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from qcore.sim.world.engine import Engine
+from qcore.sim.world.clock.engine import Engine
 from qcore.sim.world.programs.message_runtime import MessageRuntime
 from qcore.sim.world.programs.sim_loop import NotSimulated, new_loop
 

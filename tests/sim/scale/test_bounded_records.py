@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from qcore.core.entry import Entry
 from qcore.sim import World, parse_scenario
-from qcore.sim.determinism.packed_table import PackedTable
+from qcore.sim.determinism.packed_table import PackedTable, Record
 from qcore.sim.records.first_entries import FirstEntries
 
 INDEXES = st.lists(st.integers(1, 9000), max_size=60)
@@ -20,12 +20,12 @@ INDEXES = st.lists(st.integers(1, 9000), max_size=60)
 
 @given(INDEXES, st.lists(st.integers(1, 9000), max_size=30))
 def test_a_packed_table_is_a_dictionary(indexes: list[int], asked: list[int]) -> None:
-    table: PackedTable[tuple[str, int]] = PackedTable()
-    plain: dict[int, tuple[str, int]] = {}
+    table = PackedTable()
+    plain: dict[int, Record] = {}
     for number, index in enumerate(indexes):
         assert table.get(index) == plain.get(index)
         if index not in plain:
-            record = (f"command {number} \udc80", number)
+            record = (f"command {number} \udc80", number, -number, 0, 1 << 40, "result", 3)
             table.set(index, record)
             plain[index] = record
     for index in asked:
@@ -49,12 +49,12 @@ def test_first_entries_are_a_dictionary(indexes: list[int]) -> None:
 
 
 def test_old_records_take_little_memory() -> None:
-    records = {
-        index: (f'{{"op":"set","key":"k{index % 8}","value":{index}}}', index)
+    records: dict[int, Record] = {
+        index: (f'{{"op":"set","key":"k{index % 8}","value":{index}}}', index, 0, 0, 0, "", 1)
         for index in range(1, 20_001)
     }
     tracemalloc.start()
-    table: PackedTable[tuple[str, int]] = PackedTable()
+    table = PackedTable()
     for index, record in records.items():
         table.set(index, pickle.loads(pickle.dumps(record)))
     size = tracemalloc.get_traced_memory()[0]

@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from qcore.sim.faults.ledger import FaultLedger, Firing
-from qcore.sim.world.engine import Engine
+from qcore.sim.world.clock.engine import Engine
 from qcore.sim.world.hosts.host import Host, HostTable
 from qcore.sim.world.hosts.host_loop import Processor
 from qcore.sim.world.hosts.segments import Segment

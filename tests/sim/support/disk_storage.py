@@ -9,7 +9,7 @@ from qcore.core.effects import Write
 from qcore.core.entry import DurableState
 from qcore.errors import StorageError
 from qcore.sim.scenario.distributions import uniform
-from qcore.sim.world.engine import Engine
+from qcore.sim.world.clock.engine import Engine
 from qcore.sim.world.node.disk import SimDisk
 from qcore.storage.interface import Identity
 from qcore.storage.log_outline import LogOutline

@@ -41,7 +41,7 @@ def _parts(item: object) -> Iterator[object]:
     if hasattr(item, "__dict__"):
         yield vars(item)
     for kind in type(item).__mro__:
-        for name in getattr(kind, "__slots__", ()):
+        for name in getattr(kind, "__slots__", getattr(kind, "__mypyc_attrs__", ())):
             if name != "__weakref__" and hasattr(item, name):
                 yield getattr(item, name)
 

@@ -16,6 +16,7 @@ from qcore.replica.divergence.containment import Containment
 from qcore.replica.replica import Replica
 from qcore.sim import RunResult, Scenario, run_scenario
 from qcore.sim.world.node.node_machine import HashedMachine
+from tests.source.pure_build import need_pure_build
 
 _KEY = "odd"
 
@@ -100,6 +101,7 @@ def run_planted(scenario: Scenario, seed: int, odd_node: int | None) -> Found:
 
 @contextmanager
 def _watched(found: Found) -> Iterator[None]:
+    need_pure_build("it observes the calls of a compiled method")
     make, judge = Replica.__init__, Containment._judge
 
     def made(self: Replica, config: Any, machine: Any, *args: Any, **named: Any) -> None:

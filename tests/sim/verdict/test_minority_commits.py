@@ -90,7 +90,7 @@ def test_joint_configurations_need_both_majorities(monkeypatch: pytest.MonkeyPat
     assert counted(spec) == 0
     agreed = quorum.quorum_value
 
-    def incoming(membership: Membership, values: Mapping[int, int]) -> int:
+    def incoming(membership: Membership, values: dict[int, int]) -> int:
         return agreed(Membership(membership.voters), values)
 
     monkeypatch.setattr(quorum, "quorum_value", incoming)

@@ -45,6 +45,7 @@ def test_nothing_is_found_where_nothing_is_planted(generator: str) -> None:
     assert (cell.runs, cell.found) == (2, 0)
 
 
+@pytest.mark.pure_only("the explorer copies cores")
 def test_an_exhaustive_search_finds_a_fault_and_else_nothing() -> None:
     found, nothing = explored("half_is_a_quorum"), explored(NO_FAULT.name)
     assert found is not None
@@ -68,6 +69,7 @@ def test_median_runs_follow_from_the_share(found: int, runs: int, median: int | 
 
 
 @pytest.mark.long
+@pytest.mark.pure_only("the explorer copies cores")
 @pytest.mark.parametrize("fault", PLANTED_FAULTS)
 def test_every_fault_is_found_within_200_runs(fault: str) -> None:
     searched = explored(fault)

@@ -15,7 +15,7 @@ from qcore.core.log.disk_errors import DISK_FULL_RETRY_MS
 from qcore.errors import DiskFull, StorageError
 from qcore.node.joining_storage import JoiningStorage
 from qcore.sim.faults.ledger import Fault, FaultLedger, Firing
-from qcore.sim.world.engine import Engine
+from qcore.sim.world.clock.engine import Engine
 from qcore.sim.world.node.disk import SimDisk
 from qcore.sim.world.node.disk_failures import IoErrors
 from qcore.sim.world.whole.disk_storage import DiskStorage, DiskWriter

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import pytest
 
@@ -57,7 +58,8 @@ def waits_for_a_handshake_for_ever(patch: Patch) -> None:
         _tls: object,
     ) -> OutgoingConnection:
         try:
-            connection = await runtime.connect(factory, ip, address.port)
+            made = cast(Callable[[], asyncio.Protocol], factory)
+            connection = cast(OutgoingConnection, await runtime.connect(made, ip, address.port))
         except OSError as error:
             raise TransportError(f"cannot connect to {address}: {error}") from None
         await connection.opened

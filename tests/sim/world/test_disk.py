@@ -12,8 +12,9 @@ from qcore.core.entry import DurableState, Entry, HardState
 from qcore.core.log.durable_state import apply_write
 from qcore.sim.faults.ledger import Fault, Firing
 from qcore.sim.scenario.distributions import fixed
-from qcore.sim.world.engine import Engine
+from qcore.sim.world.clock.engine import Engine
 from qcore.sim.world.node.disk import SimDisk
+from qcore.sim.world.node.disk_failures import IoErrors
 from qcore.testing.conformance.storage_conformance import NODE_ID, Opener, StorageConformance
 from tests.sim.support.disk_storage import SimDiskStorage
 
@@ -208,3 +209,20 @@ def test_wiping_a_disk_blanks_it_and_returns_the_old_state() -> None:
     engine.run(7 * SYNC_US)
     assert indexes(disk.durable) == [1]
     assert lost.entries is not disk.durable.entries
+
+
+def test_a_batch_lost_at_a_failed_sync_takes_its_commit_along() -> None:
+    """Both are in one transaction. A commit index without its entries would commit others at the next start."""
+    engine, disk, _durable = make_disk()
+    disk.submit(append(1))
+    disk.start_sync()
+    engine.run(SYNC_US + 1)
+    failing = IoErrors(Firing(Fault("error")), "sync", None, lambda: False, lambda: None)
+    disk.failures.add_errors(failing)
+    disk.submit(append(2))
+    disk.save_commit(2)
+    disk.start_sync()
+    engine.run(3 * SYNC_US)
+    disk.crash(power_loss=False)
+    assert indexes(disk.durable) == [1]
+    assert disk.durable.hard_state.commit == 0

@@ -11,7 +11,7 @@ from qcore.core.messages import RequestVoteResponse
 from qcore.replica.messages import Forward
 from qcore.sim.faults.ledger import Fault, Firing
 from qcore.sim.scenario.distributions import fixed, uniform
-from qcore.sim.world.engine import Engine
+from qcore.sim.world.clock.engine import Engine
 from qcore.sim.world.network import Link, LinkQuality, Network
 from qcore.sim.world.random_streams import Streams
 

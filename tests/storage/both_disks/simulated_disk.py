@@ -11,7 +11,7 @@ from qcore.errors import DiskFull, StorageError
 from qcore.sim.faults.ledger import Fault, Firing
 from qcore.sim.faults.nodes.disk_damage import begin_errors, damage
 from qcore.sim.scenario.actions.disk_clock_actions import BitRot, DiskError
-from qcore.sim.world.engine import Engine
+from qcore.sim.world.clock.engine import Engine
 from qcore.sim.world.node.disk import SimDisk
 from tests.storage.both_disks.rows import DURABLE, SPACE, Event
 

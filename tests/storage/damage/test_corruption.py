@@ -13,8 +13,8 @@ import pytest
 
 from qcore.errors import LogCorrupt, StorageError
 from qcore.storage.sqlite import database
-from qcore.storage.sqlite.checksums import entry_rows
 from qcore.storage.sqlite.high_water_mark import MarkFile
+from qcore.storage.sqlite.log_rows import entry_rows
 from qcore.storage.sqlite.migrations import MIGRATIONS
 from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 from tests.storage.support.directories import (

@@ -13,15 +13,8 @@ import pytest
 from qcore.core.entry import DurableState, HardState
 from qcore.errors import LogCorrupt
 from qcore.storage.log_outline import LogOutline
-from qcore.storage.sqlite.checksums import (
-    HAS_CLOCK,
-    Column,
-    EntryRow,
-    decode_entries,
-    decode_snapshot,
-    entry_rows,
-    fields_checksum,
-)
+from qcore.storage.sqlite.checksums import decode_entries, decode_snapshot, fields_checksum
+from qcore.storage.sqlite.log_rows import HAS_CLOCK, Column, EntryRow, entry_rows
 from tests.storage.support.directories import command, open_storage, snapshot, stopped
 
 DATABASE = Path("/data/log.db")

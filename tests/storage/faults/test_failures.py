@@ -18,7 +18,7 @@ from qcore.core.entry import DurableState, Entry, HardState
 from qcore.errors import DiskFull, LogCorrupt, StorageError
 from qcore.storage.files import synced_files
 from qcore.storage.memory import MemoryStorage
-from qcore.storage.sqlite.checksums import entry_rows
+from qcore.storage.sqlite.log_rows import entry_rows
 from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 from tests.checkout import CHECKOUT
 from tests.storage.support.directories import command, crashed, outcome, snapshot, stopped

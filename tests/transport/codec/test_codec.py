@@ -340,7 +340,6 @@ def test_application_messages_are_validated_strictly() -> None:
     [
         GetMetrics("\ud800"),
         GetMetrics(5),  # type: ignore[arg-type]  # the point of the test
-        RaftVote("1", RequestVote("x", 1, 2, 3)),  # type: ignore[arg-type]  # the point of the test
         object(),
         {"GetMetrics": {"id": "1"}},
     ],
@@ -348,6 +347,11 @@ def test_application_messages_are_validated_strictly() -> None:
 def test_unsendable_message_is_a_local_error(message: object) -> None:
     with pytest.raises(LocalProtocolError):
         CODEC.encode(message)
+
+
+def test_a_wrong_type_inside_a_message_is_an_error() -> None:
+    with pytest.raises((LocalProtocolError, TypeError)):  # TypeError: of the compiled constructor
+        CODEC.encode(RaftVote("1", RequestVote("x", 1, 2, 3)))  # type: ignore[arg-type]  # the point of the test
 
 
 def test_registry_of_classes_without_an_id_is_rejected() -> None:

@@ -65,6 +65,7 @@ def performs() -> list[dict[str, Any]]:
     ]
     items += [{"Write": {**WRITE, **change}} for change in changes]
     items += [{"Read": {**READ, **change}} for change in changes]
+    items += [{"Write": dict(reversed(WRITE.items()))}, {"Read": dict(reversed(READ.items()))}]
     items += [{"Write": None}, {"Read": READ, "Write": WRITE}, {}, {"Write": {}}]
     lists: list[object] = [[], [{"Write": WRITE}, {"Read": READ}], *([item] for item in items), {}]
     requests: list[dict[str, Any]] = [{"UpdateEntity": {"request": each}} for each in lists]
@@ -152,7 +153,9 @@ def test_a_request_is_read_as_the_validators_do(indent: int | None) -> None:
 
 
 def test_common_requests_are_read_quickly() -> None:
-    update = {"UpdateEntity": {"request": [{"Write": WRITE}, {"Read": READ}]}}
+    in_other_order = dict(reversed(WRITE.items()))
+    items = [{"Write": WRITE}, {"Read": READ}, {"Write": in_other_order}]
+    update = {"UpdateEntity": {"request": items}}
     create = {"CreateEntity": {"entity_type": "Item", "parent_id": ENTITY, "name": "n"}}
     session = {"id": 1, "sequence": 2, "acknowledged": 1}
     options: list[dict[str, Any]] = [{}, {"session": session}, {"consistency": "follower"}]

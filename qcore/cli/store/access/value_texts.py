@@ -27,7 +27,7 @@ from qcore.display import printable
 from qcore.errors import ConfigError
 from qcore.files import read_regular
 from qcore.machines.entity.state.entity_schema import FieldSchema
-from qcore.machines.entity.state.field_values import INT_MAX, INT_MIN
+from qcore.machines.entity.state.wire.value_json import INT_MAX, INT_MIN
 from qcore.machines.entity.topology.yaml_values import parse_rfc3339
 from qcore.machines.limits import MAX_VALUE_BYTES
 

@@ -27,7 +27,8 @@ from qcore.machines.entity.state.child_list import ChildList
 from qcore.machines.entity.state.complete_type import Slot
 from qcore.machines.entity.state.entity import Entity
 from qcore.machines.entity.state.entity_id import EntityId
-from qcore.machines.entity.state.field_values import LargeValue, Value, ids_of, value_bytes
+from qcore.machines.entity.state.field_values import ids_of, value_bytes
+from qcore.machines.entity.state.value import LargeValue, Value
 from qcore.machines.entity.transaction import Transaction
 
 #: The longest list that a filter can use.

@@ -15,17 +15,17 @@ from qcore.machines.entity.permission_checks import (
 from qcore.machines.entity.quoted_text import quoted
 from qcore.machines.entity.requests.perform_requests import LoadTopologyBody, TopologyEntityJson
 from qcore.machines.entity.state.complete_type import Slot
-from qcore.machines.entity.state.entity import Entity, Field
+from qcore.machines.entity.state.entity import Entity
 from qcore.machines.entity.state.entity_id import EntityId
 from qcore.machines.entity.state.entity_schema import EntitySchema, schema_from_json
 from qcore.machines.entity.state.field_values import (
-    Kind,
-    Value,
+    Field,
     check_size,
     id_from_json,
     measured,
     value_from_json,
 )
+from qcore.machines.entity.state.value import Kind, Value
 from qcore.machines.entity.topology.renamed_references import renamed, renamed_in_schema
 from qcore.machines.entity.transaction import CHILDREN, NAME, PARENT, Transaction
 from qcore.machines.limits import FIELDS_PER_STEP, MAX_OPERATIONS, STEPS_PER_ENTITY

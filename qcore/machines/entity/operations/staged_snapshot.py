@@ -13,12 +13,12 @@ from qcore.machines.entity.requests.staging_requests import (
 )
 from qcore.machines.entity.state.child_list import ChildList
 from qcore.machines.entity.state.complete_type import Moment
-from qcore.machines.entity.state.entity import Entity, Field
+from qcore.machines.entity.state.entity import Entity
 from qcore.machines.entity.state.entity_id import EntityId
 from qcore.machines.entity.state.entity_records import Positions, add_positions
 from qcore.machines.entity.state.entity_schema import EntitySchemaJson, schema_from_json
 from qcore.machines.entity.state.field_values import (
-    Value,
+    Field,
     id_from_json,
     measured,
     optional_id_from_json,
@@ -28,6 +28,7 @@ from qcore.machines.entity.state.field_values import (
 )
 from qcore.machines.entity.state.snapshot.staged import Staged
 from qcore.machines.entity.state.snapshot.store_snapshot import FieldJson
+from qcore.machines.entity.state.value import Value
 from qcore.machines.entity.transaction import CHILDREN
 from qcore.machines.limits import MAX_RESTORED_ID, MAX_STAGED_BYTES, MAX_VALUE_BYTES
 

@@ -14,7 +14,7 @@ from qcore.machines.entity.state.child_list import LEAST_ID_BYTES
 from qcore.machines.entity.state.entity import Entity
 from qcore.machines.entity.state.entity_id import EntityId
 from qcore.machines.entity.state.entity_schema import EntitySchemaJson, schema_to_json
-from qcore.machines.entity.state.field_values import EntityIdJson, Value, value_bytes
+from qcore.machines.entity.state.field_values import value_bytes
 from qcore.machines.entity.state.snapshot.store_snapshot import (
     FORMAT_VERSION,
     FieldJson,
@@ -23,6 +23,8 @@ from qcore.machines.entity.state.snapshot.store_snapshot import (
     field_json,
     snapshot_checksum,
 )
+from qcore.machines.entity.state.value import Value
+from qcore.machines.entity.state.wire.value_json import EntityIdJson
 from qcore.machines.entity.transaction import Transaction
 from qcore.machines.limits import BYTES_PER_STEP, MAX_SNAPSHOT_BYTES, MAX_SNAPSHOT_FIELDS
 

@@ -9,15 +9,16 @@ from qcore.machines.entity.operations.store_operation import OK_NULL, StoreOpera
 from qcore.machines.entity.permission_checks import check_write
 from qcore.machines.entity.quoted_text import quoted
 from qcore.machines.entity.requests.store_requests import MoveBody, RenameBody
-from qcore.machines.entity.state.entity import Entity, Field
+from qcore.machines.entity.state.entity import Entity
 from qcore.machines.entity.state.entity_id import EntityId
 from qcore.machines.entity.state.field_values import (
-    Value,
+    Field,
     check_size,
     id_from_json,
     measured,
     optional_id_from_json,
 )
+from qcore.machines.entity.state.value import Value
 from qcore.machines.entity.transaction import CHILDREN, NAME, PARENT, Transaction
 
 

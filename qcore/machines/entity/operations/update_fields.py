@@ -19,10 +19,9 @@ from qcore.machines.entity.state.child_list import (
     ids_text,
     slice_of,
 )
-from qcore.machines.entity.state.entity import Field
 from qcore.machines.entity.state.entity_id import EntityId
 from qcore.machines.entity.state.field_values import (
-    Value,
+    Field,
     adjust,
     check_size,
     id_from_json,
@@ -37,6 +36,7 @@ from qcore.machines.entity.state.field_values import (
     value_from_json,
     value_to_json,
 )
+from qcore.machines.entity.state.value import Value
 from qcore.machines.entity.transaction import CHILDREN, Transaction
 from qcore.machines.limits import (
     BYTES_PER_STEP,

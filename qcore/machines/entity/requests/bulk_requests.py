@@ -9,9 +9,9 @@ from pydantic import AfterValidator, FailFast, Field, with_config
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
-from qcore.machines.entity.state.field_values import (
+from qcore.machines.entity.state.field_values import AdjustBehavior
+from qcore.machines.entity.state.wire.value_json import (
     STRICT,
-    AdjustBehavior,
     Byte,
     FiniteFloat,
     Int64,

@@ -16,10 +16,11 @@ from typing_extensions import TypedDict
 from qcore.errors import BadRequest
 from qcore.machines.entity.quoted_text import quoted
 from qcore.machines.entity.requests.name_bounds import check_names
+from qcore.machines.entity.requests.plain_text import plain_text
 from qcore.machines.entity.state.entity_schema import EntitySchemaJson
-from qcore.machines.entity.state.field_values import (
+from qcore.machines.entity.state.field_values import AdjustBehavior
+from qcore.machines.entity.state.wire.value_json import (
     STRICT,
-    AdjustBehavior,
     EntityIdJson,
     TimestampJson,
     ValueJson,
@@ -194,6 +195,10 @@ def parse_request(request: str | bytes | Mapping[str, object]) -> tuple[RequestK
 
 def encode_request(request: PerformRequest) -> tuple[RequestKind, str]:
     """Like `parse_request`, for a request that is already validated as a `PerformRequest`."""
+    if "UpdateEntity" in request:
+        plain = plain_text(request["UpdateEntity"]["request"])
+        if plain is not None:
+            return plain[0], f'{{"UpdateEntity":{{"request":[{plain[1]}]}}}}'
     kind: RequestKind = "read" if is_read_only(request) else "write"
     try:
         text = to_json(request).decode()

@@ -13,13 +13,14 @@ from qcore.errors import SnapshotInvalid
 from qcore.machines.entity.quoted_text import quoted
 from qcore.machines.entity.requests.staging_requests import StagedEntityJson
 from qcore.machines.entity.state.entity_schema import EntitySchemaJson
-from qcore.machines.entity.state.field_values import STRICT, EntityIdJson, id_from_json
+from qcore.machines.entity.state.field_values import id_from_json
 from qcore.machines.entity.state.snapshot.store_snapshot import (
     FORMAT_VERSION,
     FieldJson,
     SnapshotContent,
     snapshot_checksum,
 )
+from qcore.machines.entity.state.wire.value_json import STRICT, EntityIdJson
 from qcore.release import unknown_format
 
 #: Ids of a list that is too long for one command, in each part.

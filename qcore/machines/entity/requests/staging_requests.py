@@ -11,8 +11,8 @@ from pydantic import FailFast, Field, with_config
 from typing_extensions import TypedDict
 
 from qcore.machines.entity.state.entity_schema import EntitySchemaJson
-from qcore.machines.entity.state.field_values import STRICT, EntityIdJson
 from qcore.machines.entity.state.snapshot.store_snapshot import FieldJson
+from qcore.machines.entity.state.wire.value_json import STRICT, EntityIdJson
 
 #: The id of an upload, and how many parts it has.
 UploadId = Annotated[str, Field(min_length=1, max_length=64)]

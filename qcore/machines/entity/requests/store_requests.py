@@ -23,7 +23,7 @@ from qcore.machines.entity.requests.perform_requests import (
 )
 from qcore.machines.entity.requests.staging_requests import StageBody, UseStagedBody
 from qcore.machines.entity.state.entity_schema import EntitySchemaJson, FieldSchemaJson
-from qcore.machines.entity.state.field_values import STRICT, EntityIdJson, exactly_one_key
+from qcore.machines.entity.state.wire.value_json import STRICT, EntityIdJson, exactly_one_key
 
 
 @with_config(STRICT)

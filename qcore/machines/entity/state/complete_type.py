@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from qcore.machines.entity.state.entity_schema import EntitySchema, FieldSchema
-from qcore.machines.entity.state.field_values import Value
+from qcore.machines.entity.state.value import Value
 
 #: The fields of a `Slot` after its size.
 SlotHistory = tuple[int, int, int, tuple[tuple[int, Value], ...]]

@@ -20,21 +20,15 @@ from sortedcontainers import SortedList
 
 from qcore.machines.entity.state.child_list import ChildList
 from qcore.machines.entity.state.complete_type import SchemaChange
-from qcore.machines.entity.state.entity import Entity, Field
+from qcore.machines.entity.state.entity import Entity, entity_bytes, field_bytes, head_bytes
 from qcore.machines.entity.state.entity_id import EntityId
 from qcore.machines.entity.state.entity_schema import EntitySchema, schema_to_json
-from qcore.machines.entity.state.field_values import (
-    LargeValue,
-    Value,
-    data_to_json,
-    id_to_json,
-    value_to_json,
-)
+from qcore.machines.entity.state.field_values import Field, data_to_json, id_to_json, value_to_json
 from qcore.machines.entity.state.frozen_table import Table
 from qcore.machines.entity.state.name_index import NameIndex, free_numbers
 from qcore.machines.entity.state.packed_fields import PackedFields, packed
-from qcore.machines.entity.state.record_size import entity_bytes, field_bytes, head_bytes
 from qcore.machines.entity.state.type_registry import Schemas
+from qcore.machines.entity.state.value import LargeValue, Value
 from qcore.machines.state_digest import StateDigest, digest_term
 
 #: How many positions of children are freed in one step.
@@ -91,7 +85,7 @@ class Records:
     """The committed state. Only `Transaction.commit` and the restore of a snapshot change it."""
 
     def __init__(self) -> None:
-        self.entities: Table[Entity] = Table()
+        self.entities: Table = Table()
         #: Ids by exact type, oldest first.
         self.by_type: dict[str, SortedList[int]] = {}
         self.names = NameIndex()
@@ -161,6 +155,24 @@ class Records:
                 if (number, name) not in dirty:
                     dirty[number, name] = (entity.entity_id, part)
             self.entity_bytes += size
+
+    def put_field(self, entity: Entity, name: str, old: Field, new: Field) -> None:
+        """Do what `put` and the end of a transaction do, if nothing but one field that the record held changes.
+
+        Args:
+            entity: a sparse record, packed.
+            name: the field, which the index of names does not need.
+            old, new: its content before and after.
+        """
+        entity_id = entity.entity_id
+        number = entity_id.id
+        self.entities[number] = entity
+        self.entity_bytes += field_bytes(name, new) - field_bytes(name, old)
+        if (number, name) not in self._dirty:
+            self._dirty[number, name] = (entity_id, old)
+        self.free_some()
+        self.digest_some()
+        self.sparse = True
 
     def _packed(self, entity: Entity, old: Entity | None) -> Entity:
         """A sparse record in the form that takes least memory."""

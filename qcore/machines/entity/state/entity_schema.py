@@ -11,20 +11,21 @@ from qcore.errors import SchemaInvalid
 from qcore.machines.entity.quoted_text import quoted
 from qcore.machines.entity.state.entity_id import EntityId
 from qcore.machines.entity.state.field_values import (
+    check_kind,
+    data_to_json,
+    id_to_json,
+    optional_id_from_json,
+    value_from_json,
+)
+from qcore.machines.entity.state.value import Kind, Value
+from qcore.machines.entity.state.wire.value_json import (
     STRICT,
     Byte,
     EntityIdJson,
     FiniteFloat,
     Int64,
-    Kind,
     TimestampJson,
-    Value,
-    check_kind,
-    data_to_json,
     exactly_one_key,
-    id_to_json,
-    optional_id_from_json,
-    value_from_json,
 )
 
 #: The fields that the store itself sets, with their kinds.

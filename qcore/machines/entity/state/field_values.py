@@ -3,72 +3,45 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from hashlib import blake2b
-from typing import Annotated, Final, Literal, NamedTuple, TypeAlias, assert_never, cast
+from typing import Final, Literal, NamedTuple, assert_never, cast
 
-from pydantic import AfterValidator, ConfigDict, FailFast, Field, with_config
-from pydantic_core import PydanticCustomError, to_json
-from typing_extensions import TypedDict
+from pydantic_core import to_json
 
 from qcore.errors import KindMismatch, NotAdjustable, ValueOutOfRange, ValueTooLarge
 from qcore.machines.entity.quoted_text import quoted
 from qcore.machines.entity.state.child_list import ChildList, id_bytes
 from qcore.machines.entity.state.entity_id import EntityId
+from qcore.machines.entity.state.value import SMALL_BYTES, Data, Kind, LargeValue, Value
+from qcore.machines.entity.state.wire.value_json import (
+    INT_MAX,
+    INT_MIN,
+    NANOS_PER_SECOND,
+    EntityIdJson,
+    TimestampJson,
+    ValueJson,
+)
 from qcore.machines.limits import MAX_VALUE_BYTES
 
-Kind = Literal[
-    "Blob",
-    "Bool",
-    "Choice",
-    "EntityList",
-    "EntityReference",
-    "Float",
-    "Int",
-    "String",
-    "Timestamp",
-]
 AdjustBehavior = Literal["Set", "Add", "Subtract"]
-
-INT_MIN, INT_MAX = -(2**63), 2**63 - 1
-_NANOS_PER_SECOND = 1_000_000_000
 
 # --- the form in the store ----------------------------------------------------------------------
 
 
-Data: TypeAlias = (
-    bytes | bool | int | float | str | EntityId | tuple[EntityId, ...] | ChildList | None
-)
-
-
-class Value(NamedTuple):
-    """A field's value. Immutable. Values are equal if kind and data are.
-
-    `data` by kind: Blob bytes; Bool bool; Choice int; EntityList tuple of `EntityId`, or a `ChildList` in the field
-    `Children`; EntityReference `EntityId` or None; Float finite float; Int int of 64 bits; String str;
-    Timestamp int, nanoseconds since the Unix epoch.
-    """
-
-    kind: Kind
-    data: Data
-
-
 #: Length of the JSON around the ids of a list, without its brackets.
 _LIST_BYTES: Final = len('{"EntityList":}')
-#: A value with a longer JSON text than this is a `LargeValue`, bytes.
-SMALL_BYTES: Final = 512
 
 
-class LargeValue(Value):
-    """A value with its size and digest. They are computed once, because many fields may share a value.
+class Field(NamedTuple):
+    """A field's value, its write time (nanoseconds since the Unix epoch), and its writer.
 
-    Attributes:
-        size: length of its JSON text in bytes.
-        digest: BLAKE2b of that text, 64 hexadecimal digits.
+    `generation` is that of the field's slot at the write; see `qcore.machines.entity.state.complete_type.Slot`.
     """
 
-    size: int
-    digest: str
+    value: Value
+    time_ns: int
+    writer_id: EntityId | None
+    generation: int = 0
 
 
 def measured(value: Value) -> Value:
@@ -143,60 +116,6 @@ def check_size(value: Value, name: str) -> None:
 
 # --- the form on the wire -----------------------------------------------------------------------
 
-#: Every object on the wire: exact types, no unknown fields.
-STRICT = ConfigDict(strict=True, extra="forbid")
-
-
-def exactly_one_key(value: Mapping[str, object]) -> Mapping[str, object]:
-    """Check that a mapping has one key. A pydantic validator for externally tagged values, whose key is the tag.
-
-    The tags are the optional keys of a `TypedDict`, so one pass of pydantic-core validates the whole value, and the
-    location of an error is the field's path. A union would try its members one after the other.
-    """
-    if len(value) != 1:
-        raise PydanticCustomError("one_key", "expected an object with exactly one key")
-    return value
-
-
-Int64 = Annotated[int, Field(ge=INT_MIN, le=INT_MAX)]
-Byte = Annotated[int, Field(ge=0, le=255)]
-FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
-
-
-@with_config(STRICT)
-class EntityIdJson(TypedDict):
-    """`{"typ": "User", "id": 123}`"""
-
-    typ: str
-    id: Annotated[int, Field(ge=0, lt=2**64)]
-
-
-@with_config(STRICT)
-class TimestampJson(TypedDict):
-    """Seconds and nanoseconds since the Unix epoch."""
-
-    secs_since_epoch: Annotated[int, Field(ge=0, lt=2**63)]
-    nanos_since_epoch: Annotated[int, Field(ge=0, lt=_NANOS_PER_SECOND)]
-
-
-@with_config(STRICT)
-class ValueTags(TypedDict, total=False):
-    """The tags of a value. Exactly one is present."""
-
-    Blob: Annotated[list[Byte], FailFast()]
-    Bool: bool
-    Choice: Int64
-    EntityList: Annotated[list[EntityIdJson], FailFast()]
-    EntityReference: EntityIdJson | None
-    Float: FiniteFloat
-    Int: Int64
-    String: str
-    Timestamp: TimestampJson
-
-
-#: A tagged value: `{"Int": 1}`.
-ValueJson = Annotated[ValueTags, AfterValidator(exactly_one_key)]
-
 
 def id_from_json(json: EntityIdJson) -> EntityId:
     """Convert a validated wire form to the store's form."""
@@ -215,12 +134,12 @@ def id_to_json(entity_id: EntityId | None) -> EntityIdJson | None:
 
 def time_from_json(json: TimestampJson) -> int:
     """Convert a time to nanoseconds since the Unix epoch."""
-    return json["secs_since_epoch"] * _NANOS_PER_SECOND + json["nanos_since_epoch"]
+    return json["secs_since_epoch"] * NANOS_PER_SECOND + json["nanos_since_epoch"]
 
 
 def time_to_json(time_ns: int) -> TimestampJson:
     """Inverse of `time_from_json`."""
-    seconds, nanos = divmod(time_ns, _NANOS_PER_SECOND)
+    seconds, nanos = divmod(time_ns, NANOS_PER_SECOND)
     return {"secs_since_epoch": seconds, "nanos_since_epoch": nanos}
 
 

@@ -10,12 +10,12 @@ of many fields stays a dictionary, which is copied much faster.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, KeysView, Mapping
 from typing import Final, NamedTuple, TypeAlias
 
-from qcore.machines.entity.state.entity import Field
 from qcore.machines.entity.state.entity_id import EntityId
-from qcore.machines.entity.state.field_values import Data, Kind, LargeValue, Value
+from qcore.machines.entity.state.field_values import Field
+from qcore.machines.entity.state.value import Data, Kind, LargeValue, Value
 
 #: The data of a value or a large value, a time, a writer.
 _Cell: TypeAlias = Data | LargeValue
@@ -49,8 +49,10 @@ _Shape: TypeAlias = dict[str, _Place]
 _shapes: dict[tuple[tuple[str, Kind, int, bool], ...], _Shape] = {}
 
 
-class PackedFields(Mapping[str, Field]):
-    """The fields of a record by name. Immutable.
+class PackedFields:
+    """The fields of a record by name: an immutable mapping.
+
+    It has no base, so it can be compiled.
 
     Args:
         shape: the places of the fields.
@@ -78,7 +80,26 @@ class PackedFields(Mapping[str, Field]):
             raise KeyError(name)
         return field
 
-    def get(self, name: str, default: object = None) -> Field | None:  # type: ignore[override]  # no other default
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, PackedFields | Mapping):
+            return NotImplemented
+        return dict(self.items()) == dict(other.items())
+
+    __hash__ = None  # type: ignore[assignment]  # as a dictionary's
+
+    def keys(self) -> KeysView[str]:
+        """The names, in order."""
+        return self._shape.keys()
+
+    def values(self) -> list[Field]:
+        """The fields, in the order of their names."""
+        return [self[name] for name in self._shape]
+
+    def items(self) -> list[tuple[str, Field]]:
+        """The names with their fields, in order."""
+        return [(name, self[name]) for name in self._shape]
+
+    def get(self, name: str) -> Field | None:
         """The field of this name, or None."""
         place = self._shape.get(name)
         if place is None:
@@ -108,13 +129,17 @@ class PackedFields(Mapping[str, Field]):
         return PackedFields(self._shape, self._cells[:at] + new + self._cells[at + len(new) :])
 
 
-def with_field(fields: Mapping[str, Field], name: str, field: Field) -> Mapping[str, Field]:
+#: The fields of a record in either form.
+Fields: TypeAlias = Mapping[str, Field] | PackedFields
+
+
+def with_field(fields: Fields, name: str, field: Field) -> Fields:
     """Fields with another one in the place of a field, or with one more."""
-    made = fields.replaced(name, field) if type(fields) is PackedFields else None
+    made = fields.replaced(name, field) if isinstance(fields, PackedFields) else None
     return {**fields, name: field} if made is None else made
 
 
-def packed(fields: Mapping[str, Field], parent: EntityId | None) -> Mapping[str, Field]:
+def packed(fields: Fields, parent: EntityId | None) -> Fields:
     """Pack fields if they are few. Their order becomes that of their names.
 
     Args:

@@ -36,7 +36,8 @@ from qcore.machines.entity.state.entity_schema import (
     check_schema,
     field_to_json,
 )
-from qcore.machines.entity.state.field_values import Value, same_value, value_bytes
+from qcore.machines.entity.state.field_values import same_value, value_bytes
+from qcore.machines.entity.state.value import Value
 from qcore.machines.limits import (
     MAX_COMPLETE_FIELDS,
     MAX_EARLIER_DEFAULTS,

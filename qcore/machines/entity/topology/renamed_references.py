@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from qcore.machines.entity.state.entity_id import EntityId
 from qcore.machines.entity.state.entity_schema import EntitySchema, FieldSchema
-from qcore.machines.entity.state.field_values import Value, measured
+from qcore.machines.entity.state.field_values import measured
+from qcore.machines.entity.state.value import Value
 
 
 def renamed(value: Value, names: Mapping[EntityId, EntityId]) -> Value:

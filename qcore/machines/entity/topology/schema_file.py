@@ -15,7 +15,7 @@ from qcore.machines.entity.state.entity_schema import (
     check_schema,
     schema_from_json,
 )
-from qcore.machines.entity.state.field_values import Kind
+from qcore.machines.entity.state.value import Kind
 from qcore.machines.entity.topology.topology_file import parse_schema_list
 from qcore.yaml_reader import MappingNode, Node, SequenceNode, find, parse_yaml, to_python
 

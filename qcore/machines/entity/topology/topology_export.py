@@ -13,7 +13,8 @@ from qcore.machines.entity.state.entity import Entity
 from qcore.machines.entity.state.entity_id import EntityId
 from qcore.machines.entity.state.entity_records import Records
 from qcore.machines.entity.state.entity_schema import BUILT_IN, EntitySchema, FieldSchema
-from qcore.machines.entity.state.field_values import Value, same_value, time_to_json
+from qcore.machines.entity.state.field_values import same_value, time_to_json
+from qcore.machines.entity.state.value import Value
 from qcore.machines.entity.transaction import CHILDREN, NAME, PARENT, Transaction
 
 #: Deeper trees exceed the depth that the reader of YAML accepts.

@@ -27,14 +27,10 @@ from qcore.machines.entity.state.entity_schema import (
     check_schema,
     schema_to_json,
 )
-from qcore.machines.entity.state.field_values import (
-    EntityIdJson,
-    Value,
-    check_size,
-    measured,
-    value_to_json,
-)
+from qcore.machines.entity.state.field_values import check_size, measured, value_to_json
 from qcore.machines.entity.state.type_registry import Schemas
+from qcore.machines.entity.state.value import Value
+from qcore.machines.entity.state.wire.value_json import EntityIdJson
 from qcore.machines.entity.topology.yaml_values import ValueReader
 from qcore.yaml_reader import (
     MappingNode,

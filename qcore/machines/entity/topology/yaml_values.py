@@ -10,7 +10,8 @@ from typing import get_args
 from qcore.errors import ConfigError
 from qcore.machines.entity.quoted_text import quoted
 from qcore.machines.entity.state.entity_id import EntityId
-from qcore.machines.entity.state.field_values import INT_MAX, INT_MIN, Kind, Value
+from qcore.machines.entity.state.value import Kind, Value
+from qcore.machines.entity.state.wire.value_json import INT_MAX, INT_MIN
 from qcore.yaml_reader import MappingNode, Node, ScalarNode, SequenceNode
 
 _KINDS: tuple[Kind, ...] = get_args(Kind)

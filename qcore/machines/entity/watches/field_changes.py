@@ -20,17 +20,17 @@ from pydantic_core import to_json
 
 from qcore.machines.entity.state.child_list import ChildList, same_ids
 from qcore.machines.entity.state.complete_type import Slot
-from qcore.machines.entity.state.entity import Entity, Field
+from qcore.machines.entity.state.entity import Entity
 from qcore.machines.entity.state.entity_id import EntityId
 from qcore.machines.entity.state.field_values import (
-    SMALL_BYTES,
-    Value,
+    Field,
     id_to_json,
     ids_of,
     same_value,
     value_bytes,
     value_to_json,
 )
+from qcore.machines.entity.state.value import SMALL_BYTES, Value
 
 #: A larger value is not sent.
 MAX_SENT_BYTES: Final = 256 * 1024

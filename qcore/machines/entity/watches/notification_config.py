@@ -13,12 +13,8 @@ from qcore.errors import BadRequest, FieldNotFound
 from qcore.machines.entity.indirection import SEPARATOR
 from qcore.machines.entity.quoted_text import quoted
 from qcore.machines.entity.requests.perform_requests import explain
-from qcore.machines.entity.state.field_values import (
-    STRICT,
-    EntityIdJson,
-    exactly_one_key,
-    id_from_json,
-)
+from qcore.machines.entity.state.field_values import id_from_json
+from qcore.machines.entity.state.wire.value_json import STRICT, EntityIdJson, exactly_one_key
 from qcore.machines.entity.watches.field_changes import (
     EntityChange,
     entity_topic,

@@ -120,4 +120,5 @@ def _log(log: RaftLog) -> RaftLog:
     twin.offset_term = log.offset_term
     twin.last_index = log.last_index
     twin._begin_bytes, twin._end_bytes = log._begin_bytes, log._end_bytes[:]
+    twin.total_bytes = log.total_bytes
     return twin

@@ -25,7 +25,8 @@ from qcore.core.entry import DurableState, Entry, Membership, Snapshot
 from qcore.core.log.progress import Progress
 from qcore.core.log.raft_log import RaftLog
 from qcore.core.messages import RaftMessage
-from qcore.core.raft_server import RaftServer, ReadRounds
+from qcore.core.raft_server import RaftServer
+from qcore.core.reads.read_rounds import ReadRounds
 from qcore.sim.exploration.small.core_copy import field_names
 
 #: Nested tuples and frozen sets of numbers, texts and `NodeRef`. Any: Python cannot name a recursive type of tuples.
@@ -53,12 +54,24 @@ _LEFT_OUT: Final = frozenset(
         "next_unasked_transfer_at",
         "last_transfer_failure",
         "_syncs",
-        "_unsynced",
+        "_issued_at",
         "_emitted_role",
         "last_time_us",
         "last_clock_us",
+        # Copies of settings.
+        "priority",
+        "max_inflight_messages",
+        "max_inflight_bytes",
+        "max_batch_bytes",
+        "max_uncommitted_bytes",
+        "vote_durable_before_reply",
+        "durable_before_ack",
+        "commit_own_term_only",
+        "freshness_check",
         # Derived from the log and the snapshot.
         "memberships",
+        "membership",
+        "membership_index",
         "versions",
         "rules",
     }
@@ -80,7 +93,9 @@ _OF_LEADERS: Final = frozenset(
 _WRITE_IDS: Final = frozenset({"hard_state_write_id", "own_vote_write_id", "last_write_id"})
 _PROGRESS: Final = tuple(
     name
-    for name in Progress.__slots__
+    for name in getattr(
+        Progress, "__slots__", ()
+    )  # a compiled class has none; the explorer refuses it
     if name
     not in {
         "acked_round_started_at",
@@ -105,8 +120,6 @@ def of_server(server: RaftServer) -> Fingerprint:
             continue
         if name in _WRITE_IDS:
             parts.append(max(0, value - durable))
-        elif name == "_pending_appends":
-            parts.append(tuple([(write_id - durable, last) for write_id, last in value]))
         elif name == "log":
             parts.append(of_log(value))
         elif name in ("node_id", "voted_for", "leader_id"):

@@ -8,7 +8,7 @@ from functools import partial
 
 from qcore.sim.faults.ledger import Fault, Firing
 from qcore.sim.scenario.distributions import Sampler
-from qcore.sim.world.engine import Engine
+from qcore.sim.world.clock.engine import Engine
 
 
 @dataclass(slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from qcore.compiled_build import register_copies
 from qcore.sim.scenario.specs.load_shape_spec import PhaseSpec
 from qcore.sim.scenario.specs.workload_spec import WorkloadSpec
 from qcore.sim.scenario.values import microseconds
@@ -53,3 +54,6 @@ def _phase(spec: WorkloadSpec, phase: PhaseSpec) -> Phase:
         cas = phase.cas_fraction
     until_us = _FOREVER_US if phase.until_ms is None else microseconds(phase.until_ms)
     return Phase(until_us, spec.clients * 1_000_000 / rate if rate else 0.0, reads, cas)
+
+
+register_copies(globals())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from qcore.sim.world.engine import Engine
+from qcore.sim.world.clock.engine import Engine
 from qcore.sim.world.hosts.host_loop import HostLoop, Processor, new_host_loop
 from qcore.sim.world.hosts.host_runtime import HostRuntime
 from qcore.sim.world.hosts.segments import Segment

@@ -23,11 +23,9 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Final, TypeVarTuple, Unpack
 
-from simpy.events import NORMAL, Event
-
 from qcore.sim.faults.ledger import Firing
 from qcore.sim.scenario.distributions import Sampler
-from qcore.sim.world.engine import NEVER_US, Call, Engine
+from qcore.sim.world.clock.engine import NEVER_US, Engine
 from qcore.sim.world.node.node_clock import NodeClock
 from qcore.sim.world.programs.sim_loop import SimLoop
 
@@ -90,7 +88,7 @@ class HostLoop(SimLoop):
 
     def __init__(self, engine: Engine, clock: NodeClock, processor: Processor) -> None:
         super().__init__(engine)
-        self._env = engine.env
+        self._engine = engine
         self._clock = clock
         self._processor = processor
         self.callbacks = 0
@@ -117,11 +115,11 @@ class HostLoop(SimLoop):
 
     def time(self) -> float:
         """The monotonic clock of the computer, seconds. It includes what the current callback has spent."""
-        return self._clock.local(self._env.now + self._spent_us) / 1e6
+        return self._clock.local(self._engine.now + self._spent_us) / 1e6
 
     def now_us(self) -> int:
         """The true simulated time, and what the current callback has spent; microseconds."""
-        return self._env.now + self._spent_us
+        return self._engine.now + self._spent_us
 
     @property
     def paused(self) -> bool:
@@ -131,7 +129,7 @@ class HostLoop(SimLoop):
     @property
     def holds(self) -> bool:
         """Whether a callback that becomes ready now has to wait."""
-        return self._paused or bool(self._processor.slow) or self._free_at > self._env.now
+        return self._paused or bool(self._processor.slow) or self._free_at > self._engine.now
 
     def spend(self, us: float) -> None:
         """Let the process be busy for this long. Within a callback, its clock shows it immediately."""
@@ -139,7 +137,7 @@ class HostLoop(SimLoop):
         if self._runs:
             self._spent_us += cost_us
         else:
-            self._free_at = max(self._free_at, self._env.now) + cost_us
+            self._free_at = max(self._free_at, self._engine.now) + cost_us
             self.busy_us += cost_us
 
     def spend_on_bytes(self, number: int) -> None:
@@ -153,7 +151,7 @@ class HostLoop(SimLoop):
     def resume(self) -> None:
         """Let the process continue. It finds everything in order, and its timers are late."""
         self._paused = False
-        self._expect_step(self._env.now)
+        self._expect_step(self._engine.now)
 
     def clock_changed(self) -> None:
         """Note that the clock runs at another speed from now on."""
@@ -192,7 +190,7 @@ class HostLoop(SimLoop):
             return
         self._signals[handle] = None
         if not self._runs:
-            self._expect_step(self._env.now)
+            self._expect_step(self._engine.now)
 
     def defer(self, action: Callable[[], object]) -> None:
         """Do something outside the process at the end of the current callback's time; now if no callback runs.
@@ -209,7 +207,7 @@ class HostLoop(SimLoop):
             return
         self._ready.append(handle)
         if not self._runs:
-            self._expect_step(self._env.now)
+            self._expect_step(self._engine.now)
 
     @property
     def _halted(self) -> bool:
@@ -223,23 +221,23 @@ class HostLoop(SimLoop):
         at_us = max(at_us, self._free_at)
         if at_us < self._step_at:
             self._step_at = at_us
-            self._env.schedule(Call(self._step), NORMAL, at_us - self._env.now)
+            self._engine.after(at_us - self._engine.now, self._step)
 
     def _expect_next(self) -> None:
         """Take the next step when there is something to do."""
         if self._ready or self._signals:
-            self._expect_step(self._env.now)
+            self._expect_step(self._engine.now)
             return
         timers = self._timers
         while timers and timers[0][2].cancelled():
             heapq.heappop(timers)
             self._cancelled_timers -= 1
         if timers:
-            self._expect_step(max(self._env.now, self._clock.true_at(timers[0][0])))
+            self._expect_step(max(self._engine.now, self._clock.true_at(timers[0][0])))
 
-    def _step(self, _event: Event) -> None:
+    def _step(self) -> None:
         """End the current callback, and begin the next one."""
-        now = self._env.now
+        now = self._engine.now
         if now != self._step_at:
             return  # another step was earlier, and this one is not needed any more
         self._step_at = NEVER_US
@@ -281,7 +279,7 @@ class HostLoop(SimLoop):
             self._signals.clear()
         timers = self._timers
         if timers:
-            now_us = self._clock.local(self._env.now)
+            now_us = self._clock.local(self._engine.now)
             while timers and timers[0][0] <= now_us:
                 handle = heapq.heappop(timers)[2]
                 handle._scheduled = False  # type: ignore[attr-defined]  # see `call_at`
@@ -318,7 +316,7 @@ class HostLoop(SimLoop):
         finally:
             self._runs = False
             self.busy_us += self._spent_us
-            self._free_at = self._env.now + self._spent_us
+            self._free_at = self._engine.now + self._spent_us
             self._spent_us = 0
             if self._closed:
                 self._do_deferred()

@@ -12,7 +12,7 @@ from typing import Final, Protocol, TypeVar
 
 from qcore.errors import TransportError
 from qcore.runtime.interface import TlsClient, TlsServer
-from qcore.sim.world.engine import Engine
+from qcore.sim.world.clock.engine import Engine
 from qcore.sim.world.hosts.host_loop import HostLoop, Processor
 from qcore.sim.world.hosts.listening import SimListener
 from qcore.sim.world.hosts.tcp_kernel import TcpKernel

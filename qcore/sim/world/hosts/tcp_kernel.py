@@ -10,7 +10,7 @@ from functools import partial
 from random import Random
 from typing import Final
 
-from qcore.sim.world.engine import Engine
+from qcore.sim.world.clock.engine import Engine
 from qcore.sim.world.hosts.host_loop import HostLoop
 from qcore.sim.world.hosts.segments import Segment
 from qcore.sim.world.hosts.tcp_endpoint import ConnectionKey, TcpEndpoint, reset_for

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from qcore.sim.world.hosts.host_loop import HostLoop
 from qcore.sim.world.hosts.tcp_endpoint import TcpEndpoint
@@ -68,8 +68,9 @@ class SimTransport(asyncio.Transport):
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """See `asyncio.BaseTransport`."""
-        assert isinstance(protocol, asyncio.Protocol), "a connection needs a streaming protocol"
-        self._protocol = protocol
+        self._protocol = cast(
+            asyncio.Protocol, protocol
+        )  # qcore's connections only have its methods
 
     def get_protocol(self) -> asyncio.BaseProtocol:
         """See `asyncio.BaseTransport`."""

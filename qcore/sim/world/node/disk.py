@@ -18,15 +18,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from simpy.events import NORMAL
-
 from qcore.core.effects import Write
 from qcore.core.entry import DurableState
 from qcore.core.log.disk_errors import DISK_FULL_RETRY_MS, waits_for_space
 from qcore.errors import DiskFull, StorageError
 from qcore.sim.faults.ledger import Fault, Firing
 from qcore.sim.scenario.distributions import Sampler
-from qcore.sim.world.engine import Call, Engine
+from qcore.sim.world.clock.engine import Engine, SimEvent
 from qcore.sim.world.node.disk_content import DiskContent
 from qcore.sim.world.node.disk_failures import DiskFailures
 from qcore.sim.world.node.peer_connections import StoredIdentity
@@ -59,7 +57,7 @@ class SimDisk:
         state: DurableState,
         where: str = "the disk",
     ) -> None:
-        self._env = engine.env
+        self._engine = engine
         self._sync_latency = sync_latency
         self._slow: dict[Firing, Sampler] = {}
         self._stalls: list[Firing] = []
@@ -144,8 +142,7 @@ class SimDisk:
             latency += extra
             if extra:
                 firing.fault.acted += 1
-        epoch = self._epoch
-        self._env.schedule(Call(lambda _event: self._sync_ends(epoch)), NORMAL, latency)
+        self._engine.schedule(_SyncEnd(self, self._epoch), latency)
 
     def stall(self, firing: Firing) -> None:
         """Let no sync end until `recover`."""
@@ -166,7 +163,7 @@ class SimDisk:
             other: extra for other, extra in self._slow.items() if firing not in (None, other)
         }
         if self._sync_is_due:
-            self._sync_ends(self._epoch)
+            self.sync_ends(self._epoch)
 
     def crash(self, *, power_loss: bool, survivors: int = 0, torn: bool = False) -> int:
         """Lose what a crash of the process, or a power loss, loses.
@@ -218,7 +215,8 @@ class SimDisk:
         self.identity.wipe()
         return lost
 
-    def _sync_ends(self, epoch: int) -> None:
+    def sync_ends(self, epoch: int) -> None:
+        """The sync of this epoch is due: nothing happens if the process died meanwhile."""
         if epoch != self._epoch:
             return
         if self._stalls:
@@ -234,6 +232,9 @@ class SimDisk:
             error, cause = failure
             if not cause.keeps_batch():
                 self._waiting, self._syncing = [*self._syncing, *self._waiting], []
+                self._syncing_commit = (
+                    0  # it is in the same transaction, so it is lost with the batch
+                )
             self._fail(error)
             return
         writes, self._syncing = self._syncing, []
@@ -256,8 +257,7 @@ class SimDisk:
         if waits_for_space(error):
             self._busy = True
             epoch = self._epoch
-            retry = Call(lambda _event: self._try_again(epoch))
-            self._env.schedule(retry, NORMAL, DISK_FULL_RETRY_MS * 1000)
+            self._engine.after(DISK_FULL_RETRY_MS * 1000, lambda: self._try_again(epoch))
             if not self._is_full:
                 self._is_full = True
                 self.on_full(error)
@@ -279,7 +279,7 @@ class SimDisk:
             if epoch == self._epoch:
                 self.on_error(error)
 
-        self._env.schedule(Call(lambda _event: report()), NORMAL, 0)
+        self._engine.after(0, report)
 
     def _make_durable(self, writes: list[Write], commit: int) -> None:
         for write in writes:
@@ -287,3 +287,16 @@ class SimDisk:
         hard_state = self.durable.hard_state
         if commit > hard_state.commit:
             hard_state.commit = commit
+
+
+class _SyncEnd(SimEvent):
+    """The end of a sync of a disk."""
+
+    def __init__(self, disk: SimDisk, epoch: int) -> None:
+        self.due_us = 0
+        self.order = 0
+        self._disk = disk
+        self._epoch = epoch
+
+    def fire(self) -> None:
+        self._disk.sync_ends(self._epoch)

@@ -14,6 +14,7 @@ import zlib
 from dataclasses import dataclass, replace
 from random import Random
 
+from qcore.compiled_build import register_copies
 from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, TruncateLog, Write
 from qcore.core.entry import DurableState, Entry, Snapshot
 from qcore.core.log.disk_errors import log_corrupt
@@ -193,3 +194,6 @@ def _first_part(write: Write) -> Write:
             return SaveHardState(-write.write_id, half_written)
         case _:
             return replace(write, write_id=-write.write_id)
+
+
+register_copies(globals())

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from qcore.compiled_build import register_copies
 from qcore.core.effects import Write
 from qcore.core.entry import DurableState, Entry
 from qcore.core.log.disk_errors import io_error
@@ -111,3 +112,6 @@ def stored_bytes(state: DurableState) -> int:
     """About how many bytes a state takes on the disk."""
     text = len(state.snapshot.data) if state.snapshot is not None else 0
     return text + sum(map(Entry.size_bytes, state.entries))
+
+
+register_copies(globals())

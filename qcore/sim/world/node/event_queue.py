@@ -9,13 +9,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from simpy.events import NORMAL
-
 from qcore.core.events import Tick, WriteDurable
 from qcore.replica.events import ReplicaEvent
 from qcore.sim.faults.ledger import Fault, Firing
 from qcore.sim.scenario.distributions import Sampler
-from qcore.sim.world.engine import Call, Engine
+from qcore.sim.world.clock.engine import Engine
 
 #: At most this many events wait, as in the socket buffers of a process. Further events are lost.
 _MAX_EVENTS: Final = 10_000
@@ -37,7 +35,7 @@ class EventQueue:
     """
 
     def __init__(self, engine: Engine, process: Callable[[list[ReplicaEvent]], None]) -> None:
-        self._env = engine.env
+        self._engine = engine
         self._process = process
         self._waiting: deque[tuple[ReplicaEvent, Fault | None]] = deque()
         self._slow: dict[Firing, Sampler] = {}
@@ -112,7 +110,7 @@ class EventQueue:
             firing.fault.acted += 1
         self._step_runs = True
         epoch = self._epoch
-        self._env.schedule(Call(lambda _event: self._step_ends(epoch)), NORMAL, duration)
+        self._engine.after(duration, lambda: self._step_ends(epoch))
 
     def _step_ends(self, epoch: int) -> None:
         if epoch != self._epoch:

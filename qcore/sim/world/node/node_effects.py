@@ -75,18 +75,6 @@ class NodeEffects(EffectObserver):
         self._gate: DurabilityGate
         self._connections: PeerConnections
         self._front: ProgramFront | None = None
-        self._handlers.update(
-            {
-                Send: self._send,
-                Reply: self._reply,
-                Notice: self._notice,
-                WatchEnded: self._watch_ended,
-                SaveHardState: disk.submit,
-                RoleChanged: self._role_changed,
-                DivergenceFound: self._diverged,
-                DivergenceEnded: self._divergence_ended,
-            }
-        )
 
     def connect(self, connections: PeerConnections, front: ProgramFront | None) -> None:
         """Use the connections of a process that has just started. Call it before `begin_life`.
@@ -113,6 +101,26 @@ class NodeEffects(EffectObserver):
         self._recorder.durable(self._engine.now, write_id)
         for send in self._gate.release(write_id):
             self._transmit(send.to, cast(PeerMessage, send.message))
+
+    def _handle(self, effect: ReplicaEffect) -> None:
+        if isinstance(effect, Send):
+            self._send(effect)
+        elif isinstance(effect, Reply):
+            self._reply(effect)
+        elif isinstance(effect, SaveHardState):
+            self._disk.submit(effect)
+        elif isinstance(effect, RoleChanged):
+            self._role_changed(effect)
+        elif isinstance(effect, Notice):
+            self._notice(effect)
+        elif isinstance(effect, WatchEnded):
+            self._watch_ended(effect)
+        elif isinstance(effect, DivergenceFound):
+            self._disk.identity.diverged_at = effect.index
+        elif isinstance(effect, DivergenceEnded):
+            self._disk.identity.diverged_at = None
+        else:
+            super()._handle(effect)
 
     # -- messages ---------------------------------------------------------------------------------
 
@@ -155,12 +163,6 @@ class NodeEffects(EffectObserver):
             self._front.watch_ended(ended)
         else:
             self._watch_connections.ended(ended)
-
-    def _diverged(self, found: DivergenceFound) -> None:
-        self._disk.identity.diverged_at = found.index
-
-    def _divergence_ended(self, _ended: DivergenceEnded) -> None:
-        self._disk.identity.diverged_at = None
 
     def _role_changed(self, change: RoleChanged) -> None:
         self._observer.on_role(change)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from qcore.errors import StateMachineFailed, StoreError
 from qcore.machines.entity.entity_store import EntityStore
@@ -30,13 +30,13 @@ class MachineObserver(Protocol):
     """Sees what the state machine of every node does, for checks of user-defined machines."""
 
     def applied(
-        self, node: int, machine: StateMachine, command: str, context: ApplyContext, result: str
+        self, node: int, machine: StateMachine, command: str, context: ApplyContext, result: object
     ) -> None:
-        """The machine of a node has applied a command."""
+        """The machine of a node has applied a command. The result is not checked."""
         ...
 
-    def queried(self, node: int, machine: StateMachine, query: str, result: str) -> None:
-        """The machine of a node has answered a query."""
+    def queried(self, node: int, machine: StateMachine, query: str, result: object) -> None:
+        """The machine of a node has answered a query. The result is not checked."""
         ...
 
     def query_raised(self, node: int, query: str, error: Exception) -> None:
@@ -95,27 +95,31 @@ class HashedMachine:
         """The machine without the wrapper."""
         return self._inner
 
-    def apply(self, command: str, context: ApplyContext) -> str:
+    # Any: what user code returns. The replica checks it; as a `str`, compiled code would raise for anything else.
+    def apply(self, command: str, context: ApplyContext) -> Any:
         """Apply the command, and report the state hash if it is due at this index."""
-        result = self._inner.apply(command, context)
+        apply: Callable[[str, ApplyContext], object] = self._inner.apply
+        result = apply(command, context)
         for observer in self._observers:
             observer.applied(self._node, self._inner, command, context, result)
         if context.index % HASH_EVERY == 0:
             self._report(context.index, self.state_hash())
         return result
 
-    def query(self, query: str) -> str:
+    def query(self, query: str) -> Any:
         """The result of a query."""
         return self.query_as(query, None)
 
-    def query_as(self, query: str, permissions: Permissions | None) -> str:
+    def query_as(self, query: str, permissions: Permissions | None) -> Any:
         """The result of a query of a user with these permissions, as far as the machine checks them."""
         inner = self._inner
         try:
             if permissions is not None and isinstance(inner, SupportsPermissions):
-                result = inner.query_as(query, permissions)
+                ask_as: Callable[[str, Permissions], object] = inner.query_as
+                result = ask_as(query, permissions)
             else:
-                result = inner.query(query)
+                ask: Callable[[str], object] = inner.query
+                result = ask(query)
         except StoreError:
             raise
         except (
@@ -185,7 +189,7 @@ class WatchableMachine(HashedMachine):
         self._changing = inner
         self._on_changes = on_changes
 
-    def apply(self, command: str, context: ApplyContext) -> str:
+    def apply(self, command: str, context: ApplyContext) -> Any:
         """Apply the command, and report what it changed."""
         result = super().apply(command, context)
         self._on_changes(context.index, self._changing)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from qcore.compiled_build import register_copies
 from qcore.core.version import VersionSupport
 from qcore.errors import RemoteProtocolError
 from qcore.replica.peers.identity import ClusterIdentity
@@ -98,3 +99,6 @@ class PeerConnections:
         if cluster_id:
             self.admission.identity.join(cluster_id)
             self._stored.cluster_id = cluster_id
+
+
+register_copies(globals())

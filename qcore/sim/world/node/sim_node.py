@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from random import Random
 
-from simpy.events import NORMAL, Event
-
 from qcore.core.entry import Entry, Membership
 from qcore.core.events import MessageReceived, PeerUnreachable, Tick, WriteDurable
 from qcore.core.log.durable_state import last_index
@@ -22,12 +20,12 @@ from qcore.sim.faults.triggers import NodeEvent, fire_matching
 from qcore.sim.verdict.snapshot_histories import NodeHistory
 from qcore.sim.workload.sim_client import RequestMessage
 from qcore.sim.workload.watcher_messages import CloseWatch, OpenWatch, Probe
-from qcore.sim.world.engine import NEVER_US, Call
+from qcore.sim.world.clock.engine import NEVER_US
 from qcore.sim.world.network import Link
 from qcore.sim.world.node.disk import SimDisk
 from qcore.sim.world.node.disk_reactions import DiskReactions
 from qcore.sim.world.node.event_queue import EventQueue
-from qcore.sim.world.node.node_clock import NodeClock
+from qcore.sim.world.node.node_clock import Alarm, NodeClock
 from qcore.sim.world.node.node_effects import NodeEffects
 from qcore.sim.world.node.node_machine import create_machine, hashed_machine
 from qcore.sim.world.node.peer_connections import PeerConnections
@@ -85,7 +83,7 @@ class SimNode:
         self.front: ProgramFront | None = None
         self._config = config
         self._services = services
-        self._env = services.engine.env
+        self._engine = services.engine
         self._network = services.network
         self._trace = services.trace
         self._triggers = services.triggers
@@ -292,7 +290,7 @@ class SimNode:
     def receive(self, source: int, payload: object, message_id: str) -> None:
         """Receive a message from a peer, or the signal that its connection broke."""
         name = type(payload).__name__
-        now = self._env.now
+        now = self._engine.now
         if isinstance(payload, PeerUnreachable):
             if self.peer_connections is not None:
                 self.peer_connections.disconnect(source)
@@ -436,7 +434,7 @@ class SimNode:
 
     @property
     def _now(self) -> int:
-        return self._env.now
+        return self._engine.now
 
     def _process(self, events: list[ReplicaEvent]) -> None:
         """Process events that had to wait."""
@@ -448,9 +446,10 @@ class SimNode:
     def _step(self, events: list[ReplicaEvent]) -> None:
         replica = self.replica
         assert replica is not None
-        now = self._env.now
-        for fault in self.clock_faults.values():  # each step reads the clock
-            fault.acted += 1
+        now = self._engine.now
+        if self.clock_faults:
+            for fault in self.clock_faults.values():  # each step reads the clock
+                fault.acted += 1
         clock = self.clock
         local = clock.local(now)
         wall_us = clock.wall_of(local)
@@ -475,9 +474,10 @@ class SimNode:
         if due < self._wake_at:
             due = max(due, now)
             self._wake_at = due
-            self._env.schedule(Call(self._alarm), NORMAL, due - now)
+            self._engine.schedule(Alarm(self.alarm), due - now)
 
-    def _alarm(self, _event: Event) -> None:
+    def alarm(self) -> None:
+        """An alarm is due: let the replica act if its deadline is reached."""
         now = self._now
         if now != self._wake_at:
             return  # an earlier alarm replaced this one, or the process died

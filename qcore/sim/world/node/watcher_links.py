@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+from qcore.compiled_build import register_copies
 from qcore.replica.events import BeginWatch, EndWatch, Notice, ReplicaEvent, Reply, WatchEnded
 from qcore.sim.workload.watcher_messages import (
     CloseWatch,
@@ -155,3 +156,6 @@ class WatchConnections:
         connection.sent += 1
         message = FromNode(connection.number, connection.sent, content)
         self._services.network.send(self._links[connection.watcher], message, "")
+
+
+register_copies(globals())

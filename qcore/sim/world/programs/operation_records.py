@@ -11,7 +11,7 @@ from qcore.replica.messages import RequestKind
 from qcore.sim.linearizability import OperationKind
 from qcore.sim.workload.operation_history import OperationHistory
 from qcore.sim.workload.operations import ClientOperation, Outcome, Value, trace_operation
-from qcore.sim.world.engine import Engine
+from qcore.sim.world.clock.engine import Engine
 from qcore.sim.world.programs.frames import Service
 from qcore.trace import TraceWriter
 

@@ -31,6 +31,7 @@ from qcore.sim.world.programs.frames import (
 )
 from qcore.transport.address import Address
 from qcore.transport.connection.client_connection import ClientConnection, Fields
+from qcore.transport.connection.client_wire import WireOwner
 from qcore.transport.limits import TransportLimits
 
 #: The key under which a response carries its `Service` up to `SimConnection`. No message has such a field.
@@ -108,7 +109,7 @@ class SimWire:
         limits: TransportLimits,
         forget: Callable[[int], None],
     ) -> None:
-        self.owner: ClientConnection | None = None
+        self.owner: WireOwner | None = None
         self.operations: dict[str, tuple[int, int]] = {}
         self._loop = asyncio.get_running_loop()
         self.opened: asyncio.Future[None] = self._loop.create_future()

@@ -20,7 +20,7 @@ from itertools import count
 from typing import Any, Final, NoReturn, TypeVar, TypeVarTuple, Unpack
 from weakref import WeakKeyDictionary
 
-from qcore.sim.world.engine import NEVER_US, Engine
+from qcore.sim.world.clock.engine import NEVER_US, Engine
 
 T = TypeVar("T")
 Args = TypeVarTuple("Args")

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.entity.state import packed_fields as module
-from qcore.machines.entity.state.entity import Field
 from qcore.machines.entity.state.entity_id import EntityId
-from qcore.machines.entity.state.field_values import Value, measured
+from qcore.machines.entity.state.field_values import Field, measured
 from qcore.machines.entity.state.packed_fields import PackedFields, packed, with_field
+from qcore.machines.entity.state.value import Value
 from qcore.machines.interface import ApplyContext
 
 IDS = st.builds(EntityId, st.sampled_from(["User", "Group"]), st.integers(1, 3))

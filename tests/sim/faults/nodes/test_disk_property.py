@@ -14,7 +14,7 @@ from qcore.errors import LogCorrupt, StorageError
 from qcore.sim.faults.ledger import Fault, Firing
 from qcore.sim.faults.nodes.disk_damage import begin_errors
 from qcore.sim.scenario.actions.disk_clock_actions import DiskError
-from qcore.sim.world.engine import Engine
+from qcore.sim.world.clock.engine import Engine
 from qcore.sim.world.node import disk_content
 from qcore.sim.world.node.disk import SimDisk
 

@@ -13,7 +13,7 @@ from qcore.errors import ConfigError
 from qcore.replica.events import ReplicaEvent
 from qcore.sim import World
 from qcore.sim.faults.ledger import Fault, Firing
-from qcore.sim.world.engine import Engine
+from qcore.sim.world.clock.engine import Engine
 from qcore.sim.world.node.event_queue import EventQueue
 from qcore.trace import TraceWriter
 from tests.sim.support.scenario_texts import failures, run, scenario

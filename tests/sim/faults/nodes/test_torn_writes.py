@@ -9,7 +9,7 @@ import pytest
 from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, TruncateLog, Write
 from qcore.core.entry import DurableState, Entry, HardState, Membership, Snapshot, SnapshotMeta
 from qcore.sim.faults.ledger import Fault
-from qcore.sim.world.engine import Engine
+from qcore.sim.world.clock.engine import Engine
 from qcore.sim.world.node import disk_content
 from qcore.sim.world.node.disk import SimDisk
 from tests.sim.support.scenario_texts import failures, run, seen

@@ -71,8 +71,8 @@ def ignores_newer_terms(patch: pytest.MonkeyPatch) -> None:
     """A leader does not follow a leader of a newer term."""
     follow = message_handlers._follow
 
-    def stays(server: RaftServer, from_id: int, message: Any) -> bool:
-        return server.role != "leader" and follow(server, from_id, message)
+    def stays(server: RaftServer, *arguments: Any) -> bool:
+        return server.role != "leader" and follow(server, *arguments)
 
     patch.setattr(message_handlers, "_follow", stays)
     patch.setattr(election, "hears_live_leader", _unless_leader(election.hears_live_leader))
@@ -113,4 +113,4 @@ def reports_timeouts_as_failures(patch: pytest.MonkeyPatch) -> None:
         if op.outcome is None:
             client._finish(op, "refused", "timeout")
 
-    patch.setattr(SimClient, "_on_timeout", on_timeout)
+    patch.setattr(SimClient, "time_out", on_timeout)

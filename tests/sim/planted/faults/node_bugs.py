@@ -105,14 +105,7 @@ def waits_for_the_disk_for_half_a_second(patch: Patch) -> None:
                 500_000, lambda: effects._transmit(effect.to, cast(PeerMessage, effect.message))
             )
 
-    init = NodeEffects.__init__
-
-    # Any: passes the arguments on.
-    def initialise(effects: NodeEffects, *arguments: Any) -> None:
-        init(effects, *arguments)
-        effects._handlers[Send] = lambda effect: send(effects, effect)
-
-    patch.setattr(NodeEffects, "__init__", initialise)
+    patch.setattr(NodeEffects, "_send", send)
 
 
 def keeps_its_identity_when_wiped(patch: Patch) -> None:

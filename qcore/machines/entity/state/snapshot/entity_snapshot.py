@@ -27,13 +27,14 @@ from pydantic_core import to_json
 
 from qcore.machines.entity.state.child_list import ChildList
 from qcore.machines.entity.state.complete_type import Slot
-from qcore.machines.entity.state.entity import Entity, Field
+from qcore.machines.entity.state.entity import Entity
 from qcore.machines.entity.state.entity_records import Records, entity_text, own_schema_text
 from qcore.machines.entity.state.entity_schema import schema_to_json
-from qcore.machines.entity.state.field_values import LargeValue, Value, id_to_json, value_to_json
+from qcore.machines.entity.state.field_values import Field, id_to_json, value_to_json
 from qcore.machines.entity.state.frozen_table import FrozenTable
 from qcore.machines.entity.state.snapshot.staged import Staged
 from qcore.machines.entity.state.type_registry import Schemas
+from qcore.machines.entity.state.value import LargeValue, Value
 
 FORMAT: Final = "qcore-entities"
 #: Stands before each line of the staged records.
@@ -81,9 +82,7 @@ def snapshot_lines(records: Records) -> Iterator[str]:
     )
 
 
-def _lines_1(
-    header: dict[str, object], schemas: Schemas, entities: FrozenTable[Entity]
-) -> Iterator[str]:
+def _lines_1(header: dict[str, object], schemas: Schemas, entities: FrozenTable) -> Iterator[str]:
     yield to_json(header).decode()
     for schema in schemas.own.values():
         yield own_schema_text(schema)
@@ -91,9 +90,7 @@ def _lines_1(
         yield entity_text(entity)
 
 
-def _lines_2(
-    header: dict[str, object], schemas: Schemas, entities: FrozenTable[Entity]
-) -> Iterator[str]:
+def _lines_2(header: dict[str, object], schemas: Schemas, entities: FrozenTable) -> Iterator[str]:
     writer = _Writer()
     yield to_json(header).decode()
     for entity_type in schemas.own:

@@ -13,7 +13,7 @@ from qcore.errors import SchemaInvalid, StoreError
 from qcore.machines.entity.quoted_text import quoted
 from qcore.machines.entity.state.child_list import ChildList, ChildListBuilder
 from qcore.machines.entity.state.complete_type import SlotHistory
-from qcore.machines.entity.state.entity import Entity, Field
+from qcore.machines.entity.state.entity import Entity
 from qcore.machines.entity.state.entity_id import EntityId
 from qcore.machines.entity.state.entity_records import Positions, Records, add_positions
 from qcore.machines.entity.state.entity_schema import (
@@ -22,16 +22,18 @@ from qcore.machines.entity.state.entity_schema import (
     schema_from_json,
 )
 from qcore.machines.entity.state.field_values import (
-    STRICT,
-    EntityIdJson,
-    LargeValue,
-    Value,
-    ValueJson,
-    ValueTags,
-    exactly_one_key,
+    Field,
     id_from_json,
     optional_id_from_json,
     value_from_json,
+)
+from qcore.machines.entity.state.value import LargeValue, Value
+from qcore.machines.entity.state.wire.value_json import (
+    STRICT,
+    EntityIdJson,
+    ValueJson,
+    ValueTags,
+    exactly_one_key,
 )
 
 #: Limits of the work before each item (some milliseconds): lines, and roughly their characters.

@@ -12,10 +12,11 @@ from typing_extensions import TypedDict
 
 from qcore.errors import StoreError
 from qcore.machines.entity.state.entity_records import Records
-from qcore.machines.entity.state.field_values import STRICT, EntityIdJson, optional_id_from_json
+from qcore.machines.entity.state.field_values import optional_id_from_json
 from qcore.machines.entity.state.snapshot.entity_snapshot import STAGED_MARK
 from qcore.machines.entity.state.snapshot.snapshot_reader import SnapshotReader
 from qcore.machines.entity.state.snapshot.staged import Staged
+from qcore.machines.entity.state.wire.value_json import STRICT, EntityIdJson
 from qcore.release import unknown_format
 
 _Count = Annotated[int, Field(ge=0)]

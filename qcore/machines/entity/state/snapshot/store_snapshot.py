@@ -10,16 +10,13 @@ from typing import Final, cast
 from pydantic import with_config
 from typing_extensions import TypedDict
 
-from qcore.machines.entity.state.entity import Field
 from qcore.machines.entity.state.entity_schema import EntitySchemaJson, FieldSchemaJson
-from qcore.machines.entity.state.field_values import (
+from qcore.machines.entity.state.field_values import Field, id_to_json, time_to_json, value_to_json
+from qcore.machines.entity.state.wire.value_json import (
     STRICT,
     EntityIdJson,
     TimestampJson,
     ValueJson,
-    id_to_json,
-    time_to_json,
-    value_to_json,
 )
 
 #: The version of the format.

@@ -1,14 +1,32 @@
-"""The one row of table `state`: the hard state, and where the log begins and ends."""
+"""Encodes rows of tables `log` and `state` with checksums. That of `state` has the hard state and the log's bounds."""
 
 from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+from qcore.compiled_build import register_copies
+from qcore.core.entry import Entry, EntryKind
 from qcore.core.log.disk_errors import log_corrupt
-from qcore.storage.sqlite.checksums import Column
+
+#: A value that SQLite may return for a column.
+Column = int | float | str | bytes | None
+EntryRow = tuple[int, int, int, int, bytes, int]
+
+#: A kind is stored as its position here, plus `HAS_CLOCK` if the cluster clock comes before the data.
+KINDS: tuple[EntryKind, ...] = ("command", "noop", "membership", "session", "version", "access")
+HAS_CLOCK: Final = 16
+#: Added if the user comes before the data, behind the clock: its length in bytes as one byte, then the name.
+HAS_USER: Final = 32
+CLOCK: Final = struct.Struct("<q")
+CLOCK_BYTES: Final = CLOCK.size
+KIND_CODES: dict[EntryKind, int] = {kind: code for code, kind in enumerate(KINDS)}
+
+ENTRY_HEAD: Final = struct.Struct("<qqBq")
 
 _UPDATE_2 = (
     "UPDATE state SET sequence=?, term=?, voted_for=?, commit_index=?, first_index=?, "
@@ -19,7 +37,41 @@ _STATE_FIELDS = struct.Struct("<qq?qqqqII?")
 _PROMISE = struct.Struct("<q")
 
 
-@dataclass(slots=True)
+def entry_rows(entries: Sequence[Entry], previous: int) -> tuple[list[EntryRow], int]:
+    """Rows for table `log`. Each checksum continues that of the row before.
+
+    Args:
+        entries: consecutive entries.
+        previous: checksum of the row before the first one.
+
+    Returns:
+        the rows, and the checksum of the last.
+
+    Raises:
+        ValueError: a text cannot be encoded, or a number does not fit 64 bits.
+    """
+    rows: list[EntryRow] = []
+    pack, crc32, codes = ENTRY_HEAD.pack, zlib.crc32, KIND_CODES
+    try:
+        for entry in entries:
+            data = entry.data.encode()
+            kind = codes[entry.kind]
+            if entry.user:
+                kind += HAS_USER
+                user = entry.user.encode()
+                data = bytes((len(user),)) + user + data
+            if entry.clock_us:
+                kind += HAS_CLOCK
+                data = CLOCK.pack(entry.clock_us) + data
+            head = pack(entry.index, entry.term, kind, entry.time_us)
+            previous = crc32(data, crc32(head, previous))
+            rows.append((entry.index, entry.term, kind, entry.time_us, data, previous))
+    except (struct.error, KeyError) as error:
+        raise ValueError(f"entry {entry.index} cannot be stored: {error!r}") from error
+    return rows, previous
+
+
+@dataclass
 class StoredState:
     """The fields of the row.
 
@@ -109,11 +161,14 @@ class StoredState:
         """
         *fields, checksum = row
         if all(type(f) is int for i, f in enumerate(fields) if i != 2 or f is not None):
+            fields[8] = bool(fields[8])  # SQLite stores it as a number
             stored = cls(*fields)  # type: ignore[arg-type]  # the types were checked just above
-            stored.has_snapshot = bool(stored.has_snapshot)
             try:
                 if stored._checksum() == checksum:
                     return stored
             except struct.error:
                 pass  # a number out of range is as wrong as a checksum
         raise log_corrupt(path, "the hard state", "its checksum is wrong")
+
+
+register_copies(globals())

@@ -1,0 +1,1 @@
+"""The forms of ids, times and values on the wire."""

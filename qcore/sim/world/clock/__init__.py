@@ -1,0 +1,1 @@
+"""The clock and the event queue of a run."""
