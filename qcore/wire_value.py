@@ -69,6 +69,9 @@ def schema_of_compiled(cls: type, dataclass_schema: Schema) -> Schema:
     make = cast(Callable[..., object], cls)
     names = tuple(written)
 
+    def from_fields(values: dict[str, object]) -> object:
+        return make(**values)
+
     def read_value(value: object, read_fields: Callable[[object], dict[str, object]]) -> object:
         # Pydantic takes an instance of a dataclass as it is.
         return value if isinstance(value, cls) else make(**read_fields(value))
@@ -76,10 +79,20 @@ def schema_of_compiled(cls: type, dataclass_schema: Schema) -> Schema:
     def to_fields(value: object) -> dict[str, object]:
         return {name: getattr(value, name) for name in names}
 
+    fields: Schema = {**common, "fields": read}
     return {
-        "type": "function-wrap",
-        "function": {"type": "no-info", "function": read_value},
-        "schema": {**common, "fields": read},
+        # JSON has no instances. A wrapper would hand its fields on as Python values, and there a list is no tuple.
+        "type": "json-or-python",
+        "json_schema": {
+            "type": "function-after",
+            "function": {"type": "no-info", "function": from_fields},
+            "schema": fields,
+        },
+        "python_schema": {
+            "type": "function-wrap",
+            "function": {"type": "no-info", "function": read_value},
+            "schema": fields,
+        },
         "serialization": {
             "type": "function-plain",
             "function": to_fields,

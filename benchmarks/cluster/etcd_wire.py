@@ -139,7 +139,10 @@ class GrpcWire:
                 if content and self._sign in content:
                     self._good.add(stream)
             elif kind == _RESET:
-                found.append((self._slots.pop(stream), False))
+                # A server may also reset a stream that has ended.
+                slot = self._slots.pop(stream, None)
+                if slot is not None:
+                    found.append((slot, False))
                 continue
             elif kind == _SETTINGS and not flags & _ACK:
                 self.answer += _frame(_SETTINGS, _ACK, 0, b"")

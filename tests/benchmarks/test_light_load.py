@@ -233,3 +233,11 @@ def test_the_lean_processes_answer_as_a_node_does() -> None:
             measure(lean, "read", 1, SECONDS)
     assert found.errors == 0
     assert found.per_s > 0
+
+
+def test_a_reset_of_a_stream_that_has_ended_counts_nothing() -> None:
+    wire = GrpcWire(a_load(system="etcd-grpc"), 1)
+    wire.request([0])
+    ended = b"\x00\x00\x00\x01\x01\x00\x00\x00\x01"
+    reset = b"\x00\x00\x04\x03\x00\x00\x00\x00\x01\x00\x00\x00\x00"
+    assert list(wire.receive(ended + reset)) == [(0, False)]
