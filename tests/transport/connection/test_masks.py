@@ -120,6 +120,7 @@ async def talk(seed: int) -> tuple[list[str | int], list[bytes], str]:
     return runtime.drawn, sent, str(pushed[0]["id"])
 
 
+@pytest.mark.pure_only("it replaces a method of one compiled object")
 @async_test
 async def test_connections_send_what_their_runtime_decides() -> None:
     with pytest.MonkeyPatch.context() as patch:

@@ -24,6 +24,7 @@ def legacy(count: int) -> tuple[StoreHarness, Any]:
     return harness, folder
 
 
+@pytest.mark.pure_only("it replaces a compiled class method")
 def test_older_list_is_converted_once_even_if_commands_fail(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
