@@ -100,7 +100,10 @@ def _is_fixed(owner: object, name: str) -> bool:
             return False
         if isinstance(held, ModuleType):
             return False
-        return not callable(held) or _is_compiled(getattr(held, "__module__", ""))
+        # A compiled async function does not name its module.
+        return not callable(held) or _is_compiled(
+            getattr(held, "__module__", None) or owner.__name__
+        )
     if isinstance(owner, type):
         return "__mypyc_attrs__" in vars(owner)
     kind = type(owner)

@@ -104,17 +104,17 @@ class View:
 
 def test_an_unready_node_gives_the_reason() -> None:
     view = View()
-    assert respond(view, "/readyz").status is HTTPStatus.SERVICE_UNAVAILABLE
+    assert respond(view, "/readyz").status == HTTPStatus.SERVICE_UNAVAILABLE
     assert respond(view, "/readyz").text == "no leader is known\n"
     view.reason = None
-    assert respond(view, "/readyz?verbose").status is HTTPStatus.OK
+    assert respond(view, "/readyz?verbose").status == HTTPStatus.OK
 
 
 def test_http_pages_are_served() -> None:
     view = View()
-    assert respond(view, "/livez").status is HTTPStatus.OK
+    assert respond(view, "/livez").status == HTTPStatus.OK
     assert json.loads(respond(view, "/status").text) == {"id": 1}
     assert respond(view, "/metrics").text == "x 1\n"
     missing = respond(view, "/nope\n")
-    assert missing.status is HTTPStatus.NOT_FOUND
+    assert missing.status == HTTPStatus.NOT_FOUND
     assert '"/nope\\n"' in missing.text

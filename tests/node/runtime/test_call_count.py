@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from benchmarks.counts.count_calls import count_append, count_write, road_length
 
 #: On a busy machine, messages of one count may share turns with timers. Another count does not.
@@ -22,11 +24,13 @@ def few_calls(
     return shortest
 
 
+@pytest.mark.pure_only("it counts the calls of compiled functions")
 def test_a_write_takes_few_calls_between_socket_and_replica() -> None:
     calls = few_calls(count_write, 51)
     assert road_length(calls) < 51, calls
 
 
+@pytest.mark.pure_only("it counts the calls of compiled functions")
 def test_an_append_takes_few_calls_between_socket_and_replica() -> None:
     calls = few_calls(count_append, 42)
     assert road_length(calls) < 42, calls

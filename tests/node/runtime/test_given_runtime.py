@@ -155,6 +155,7 @@ async def two_nodes() -> AsyncIterator[tuple[World, list[str]]]:
             await node.stop()
 
 
+@pytest.mark.pure_only("it observes which compiled function reads a clock")
 @async_test
 async def test_a_cluster_uses_only_what_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
     forbid_entropy(monkeypatch)
