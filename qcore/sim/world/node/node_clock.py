@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from qcore.sim.world.clock.engine import SimEvent
-
 #: Wall clocks show this at simulated time 0, in microseconds since the Unix epoch (2023-11-14, arbitrary).
 WALL_EPOCH_US = 1_700_000_000_000_000
 
@@ -73,20 +69,3 @@ class NodeClock:
     def max_true_duration(self, local_us: int) -> int:
         """The most true time that can have passed while the monotonic clock counted `local_us`."""
         return -(-local_us * _MILLION // (_MILLION + min(0, self.slowest_ppm)))
-
-
-class Alarm(SimEvent):
-    """Wakes the replica of a node.
-
-    Args:
-        wake: does so.
-    """
-
-    def __init__(self, wake: Callable[[], None]) -> None:
-        self.due_us = 0
-        self.order = 0
-        self._wake = wake
-
-    def fire(self) -> None:
-        """See `SimEvent`."""
-        self._wake()

@@ -25,7 +25,7 @@ from qcore.sim.world.network import Link
 from qcore.sim.world.node.disk import SimDisk
 from qcore.sim.world.node.disk_reactions import DiskReactions
 from qcore.sim.world.node.event_queue import EventQueue
-from qcore.sim.world.node.node_clock import Alarm, NodeClock
+from qcore.sim.world.node.node_clock import NodeClock
 from qcore.sim.world.node.node_effects import NodeEffects
 from qcore.sim.world.node.node_machine import create_machine, hashed_machine
 from qcore.sim.world.node.peer_connections import PeerConnections
@@ -474,7 +474,7 @@ class SimNode:
         if due < self._wake_at:
             due = max(due, now)
             self._wake_at = due
-            self._engine.schedule(Alarm(self.alarm), due - now)
+            self._engine.after(due - now, self.alarm)
 
     def alarm(self) -> None:
         """An alarm is due: let the replica act if its deadline is reached."""
