@@ -46,7 +46,7 @@ demo: $(VENV)/.run-deps ## a simulated partition, then a real cluster that loses
 compile: $(VENV)/.dev-deps ## compile the hot modules in place (some minutes; needs a C compiler)
 	@QCORE_COMPILE=1 $(BIN)/python setup.py --quiet build_ext --inplace
 
-test: $(VENV)/.dev-deps ## the test suite (about 11 minutes on 2 cores; the aim is 8)
+test: $(VENV)/.dev-deps ## the test suite (about 12 minutes on 2 cores; the aim is 8)
 	@$(BIN)/python -m pytest -n 2 -m "not long"
 
 test-compiled: compile ## the test suite on the compiled build; prints how many tests need the pure one
