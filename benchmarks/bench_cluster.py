@@ -11,8 +11,8 @@ The load comes from a separate process, with all requests encoded before (`bench
 gets its requests over 8 WebSocket connections, as a client library would send them, and etcd gets JSON over HTTP/1.1,
 with one connection for each request in flight, because HTTP/1.1 carries no more. `--connections 0` gives qcore one
 connection for each request, too. `--grpc` measures etcd with gRPC on 8 connections as well. `--library` loads qcore
-with its own client library, which costs more. `--lean` measures the writes of `benchmarks.cluster.lean_node`, too: a
-process that only replicates and syncs, as a floor.
+with its own client library, which costs more. `--lean` measures the writes of `benchmarks.cluster.lean_node`, too:
+processes that only replicate and sync, as a floor, without and with the log of a qcore node.
 
 QCORE_BENCH_DIR is the directory for the data; it determines the file system.
 """
@@ -214,7 +214,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--etcd", help="the etcd program; by default the one on the PATH, if any")
     parser.add_argument("--no-etcd", action="store_true", help="leave etcd out")
     parser.add_argument("--grpc", action="store_true", help="load etcd over gRPC as well")
-    parser.add_argument("--lean", action="store_true", help="measure the floor of writes as well")
+    parser.add_argument("--lean", action="store_true", help="measure the floors of writes as well")
     parser.add_argument("--profile", type=Path, help="directory for cProfile output of each node")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
 
@@ -263,12 +263,15 @@ def main() -> None:
             systems.append(EtcdSystem(running))
             if options.grpc:
                 systems.append(EtcdSystem(running, grpc=True))
-        lean = LeanSystem(stack, CONNECTIONS, program=options.python) if options.lean else None
+        lean = [
+            LeanSystem(stack, CONNECTIONS, program=options.python, qcore_log=qcore_log)
+            for qcore_log in ((False, True) if options.lean else ())
+        ]
         idle = ", ".join(f"{one.name} {idle_ms_per_s(one):.0f}" for one in systems)
         print(f"processor time of each cluster without load, ms per s: {idle}")
         for case in CASES:
-            takes_part = lean is not None and case.operation == "write" and not case.follower
-            there = [*systems, lean] if lean is not None and takes_part else systems
+            takes_part = case.operation == "write" and not case.follower
+            there = [*systems, *lean] if takes_part else systems
             found = run_in_turns(there, case, options.seconds, options.rounds)
             report(found)
             rows += rows_of(found)

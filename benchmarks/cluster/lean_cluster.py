@@ -22,14 +22,20 @@ class LeanSystem:
         stack: stops them.
         connections: over which the load spreads its requests.
         program: the Python that runs them.
+        qcore_log: they store their log as qcore does.
     """
 
-    name = "lean"
     module = "benchmarks.cluster.light_load"
 
     def __init__(
-        self, stack: ExitStack, connections: int, *, program: str = sys.executable
+        self,
+        stack: ExitStack,
+        connections: int,
+        *,
+        program: str = sys.executable,
+        qcore_log: bool = False,
     ) -> None:
+        self.name = "lean, qcore's log" if qcore_log else "lean"
         directory = stack.enter_context(
             tempfile.TemporaryDirectory(dir=os.environ.get("QCORE_BENCH_DIR"))
         )
@@ -45,7 +51,9 @@ class LeanSystem:
             home.mkdir()
             process = subprocess.Popen(
                 [
-                    *(program, "-m", "benchmarks.cluster.lean_node", str(home)),
+                    *(program, "-m", "benchmarks.cluster.lean_node"),
+                    *(["--qcore-log"] if qcore_log else []),
+                    str(home),
                     *map(str, (port, *others)),
                 ],
                 cwd=CHECKOUT,

@@ -1,7 +1,8 @@
 """The floor under qcore's writes: what a replicated, synced write costs a Python process that does nothing else.
 
-    python -m benchmarks.cluster.lean_node DIRECTORY PORT [PORT OF A FOLLOWER ...]
+    python -m benchmarks.cluster.lean_node [--qcore-log] DIRECTORY PORT [PORT OF A FOLLOWER ...]
 
+With `--qcore-log` it stores what qcore stores: checksums, the hard state with each entry, and the high-water mark.
 The process with followers leads. It uses qcore's frames and JSON with clients and followers. It appends to a log in
 SQLite with one synced transaction for each batch, as qcore does: in a thread at the leader, in the event loop at a
 follower. It answers when two of three have synced. It has no terms, elections, heartbeats, sessions, limits, checks,
@@ -11,13 +12,14 @@ JSON, sockets, syncs and turns of the event loop cost by themselves.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import base64
 import hashlib
 import queue
 import sqlite3
-import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -25,6 +27,9 @@ from typing import TypedDict, cast
 
 from pydantic_core import from_json, to_json
 
+from qcore.core.effects import AppendLog, SaveHardState
+from qcore.core.entry import Entry, HardState
+from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 from qcore.transport.connection.text_frames import masked_text_frame, take_texts, text_frame
 
 _MASK = b"lean"
@@ -56,6 +61,24 @@ class Log:
             "INSERT INTO log VALUES (?, ?)", list(enumerate(commands, start=first))
         )
         self._connection.execute("COMMIT")
+
+
+class QcoreLog:
+    """The log of a qcore node."""
+
+    def __init__(self, directory: Path) -> None:
+        self._storage = SqliteStorage.open(directory, 1)
+        self._storage.load()
+        self._storage.write([SaveHardState(0, HardState(1, None, 0))])
+
+    def append(self, first: int, commands: Sequence[str]) -> None:
+        """See `Log.append`."""
+        now = time.time_ns() // 1000
+        entries = [
+            Entry(index, 1, "command", command, now, now)
+            for index, command in enumerate(commands, start=first)
+        ]
+        self._storage.write([AppendLog(first, entries)], first - 1)
 
 
 class Texts:
@@ -128,7 +151,7 @@ class Append(TypedDict):
 class Follower:
     """Stores what the leader sends, and acknowledges it."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log | QcoreLog) -> None:
         self._log = log
         self._state: dict[str, object] = {}
 
@@ -146,7 +169,7 @@ class Follower:
 class Leader:
     """Takes the writes of clients. A write is committed when two of three processes have synced it."""
 
-    def __init__(self, log: Log, followers: Sequence[int]) -> None:
+    def __init__(self, log: Log | QcoreLog, followers: Sequence[int]) -> None:
         self._loop = asyncio.get_running_loop()
         self._log = log
         self._followers = followers
@@ -223,10 +246,10 @@ def apply(state: dict[str, object], request: dict[str, object]) -> bytes:
     return to_json({"PerformResponse": response})
 
 
-async def serve(directory: Path, port: int, followers: Sequence[int]) -> None:
+async def serve(directory: Path, port: int, followers: Sequence[int], *, qcore_log: bool) -> None:
     """Serve until the process is killed."""
     loop = asyncio.get_running_loop()
-    log = Log(directory)
+    log = QcoreLog(directory) if qcore_log else Log(directory)
     leader = Leader(log, followers) if followers else None
     receive = leader.receive if leader else Follower(log).receive
     server = await loop.create_server(
@@ -240,8 +263,13 @@ async def serve(directory: Path, port: int, followers: Sequence[int]) -> None:
 
 def main() -> None:
     """Run with the arguments of the process."""
-    directory, port, *followers = sys.argv[1:]
-    serving = serve(Path(directory), int(port), [int(other) for other in followers])
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--qcore-log", action="store_true")
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("ports", type=int, nargs="+")
+    options = parser.parse_args()
+    port, *followers = options.ports
+    serving = serve(options.directory, port, followers, qcore_log=options.qcore_log)
     try:
         import uvloop
     except ImportError:
