@@ -62,6 +62,14 @@ from qcore.errors.error_registry import error_classes as error_classes
 from qcore.errors.error_registry import from_wire as from_wire
 from qcore.errors.error_registry import scalars as scalars
 from qcore.errors.error_registry import to_wire as to_wire
+from qcore.errors.kv_errors import (
+    DuplicateKey,
+    KeyTooLong,
+    LeaseExists,
+    LeaseNotFound,
+    RevisionCompacted,
+    RevisionInFuture,
+)
 from qcore.errors.store_errors import (
     AlreadyLoaded,
     BadCursor,
@@ -114,6 +122,7 @@ __all__ = [
     "DataDirLocked",
     "DeadlineExceeded",
     "DiskFull",
+    "DuplicateKey",
     "EmptyReference",
     "EntityNotFound",
     "ErrorReply",
@@ -124,8 +133,11 @@ __all__ = [
     "IndexNegative",
     "IndexOutOfBounds",
     "InheritanceCycle",
+    "KeyTooLong",
     "KindChangeRejected",
     "KindMismatch",
+    "LeaseExists",
+    "LeaseNotFound",
     "LocalProtocolError",
     "LogCorrupt",
     "NameTooLong",
@@ -150,6 +162,8 @@ __all__ = [
     "ResponseTooLarge",
     "ResultInvalid",
     "ResultTooLarge",
+    "RevisionCompacted",
+    "RevisionInFuture",
     "SchemaInvalid",
     "SchemaTooLarge",
     "SequenceRefused",

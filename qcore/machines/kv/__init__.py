@@ -1,0 +1,1 @@
+"""The key-value machine: ordered keys with revisions, transactions, leases and a history for watches."""

@@ -1,0 +1,144 @@
+"""Reads ranges of keys, with a bound for the work of one request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from qcore.errors import TooManyOperations
+from qcore.machines.kv.answers import bool_json, list_json, version_json
+from qcore.machines.kv.requests import Range
+from qcore.machines.kv.versions import Version, VersionedKeys
+from qcore.machines.limits import (
+    MAX_OPERATIONS,
+    MAX_PAGE_BYTES,
+    MAX_PAGE_ITEMS,
+    MAX_WRITE_RESPONSE_BYTES,
+)
+
+
+class Work:
+    """Counts the steps of one request, and the bytes of its answer. Both are taken before anything changes.
+
+    Attributes:
+        steps: how many were taken: one for each key that is looked at.
+        bytes_left: how many bytes pages may still have.
+    """
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self.bytes_left = MAX_WRITE_RESPONSE_BYTES
+
+    def take(self, steps: int = 1) -> None:
+        """Take steps.
+
+        Raises:
+            TooManyOperations: the request needs more than one entry may.
+        """
+        self.steps += steps
+        if self.steps > MAX_OPERATIONS:
+            raise TooManyOperations(
+                f"the request looks at more than {MAX_OPERATIONS} keys: name a smaller range, or use pages"
+            )
+
+    def take_bytes(self, size: int) -> None:
+        """Take bytes of the answer that it cannot leave out.
+
+        Raises:
+            TooManyOperations: the answer would be too large.
+        """
+        self.bytes_left -= size
+        if self.bytes_left < 0:
+            raise TooManyOperations(
+                f"the earlier values have more than {MAX_WRITE_RESPONSE_BYTES} bytes: leave out `prev`"
+            )
+
+
+def steps_of_range(keys: VersionedKeys, request: Range) -> int:
+    """How many keys `read_range` looks at, at most."""
+    held = keys.count(request.keys.begin, request.keys.end, deleted=request.revision is not None)
+    if _is_whole(request) or (request.revision is not None and request.revision != keys.revision):
+        return held
+    return min(held, request.limit or MAX_PAGE_ITEMS, MAX_PAGE_ITEMS) + 1
+
+
+def read_range(keys: VersionedKeys, request: Range, work: Work) -> str:
+    """The fields `kvs`, `more` and `count` of an answer, as JSON text, each with a comma before it.
+
+    A page ends at the limit of the request, or of a page (`MAX_PAGE_ITEMS`, `MAX_PAGE_BYTES`), and `more` says that
+    there are other keys. In the order of the keys, the next page begins `after` the last one, at the same revision.
+
+    Args:
+        keys: the state.
+        request: what to read. Its revision is readable.
+        work: its bytes bound the page. The steps were taken before.
+    """
+    begin, end, revision = request.keys.begin, request.keys.end, request.revision
+    most = min(request.limit or MAX_PAGE_ITEMS, MAX_PAGE_ITEMS)
+    if _is_whole(request):
+        all_held = [held for held in keys.scan(begin, end, revision) if held is not None]
+        count = len(all_held)
+        versions = iter(_selected(all_held, request))
+    else:
+        if revision is None or revision == keys.revision:
+            count = keys.count(begin, end)
+        else:
+            count = sum(held is not None for held in keys.scan(begin, end, revision))
+        scanned = keys.scan(begin, end, revision, descending=request.descending)
+        versions = (held for held in scanned if held is not None)
+    found: list[str] = []
+    more = False
+    size = min(MAX_PAGE_BYTES, work.bytes_left)
+    if not request.count_only:
+        for version in versions:
+            if len(found) == most or size <= 0:
+                more = True
+                break
+            text = version_json(version, keys_only=request.keys_only)
+            found.append(text)
+            size -= len(text)
+            work.bytes_left -= len(text)
+    return f',"kvs":{list_json(found)},"more":{bool_json(more)},"count":{count}'
+
+
+def _is_whole(request: Range) -> bool:
+    """Whether it must look at the whole range, whatever its limit."""
+    default: Final = Range(request.keys)
+    return (
+        request.sort_by != "key"
+        or request.mod_revisions != default.mod_revisions
+        or request.create_revisions != default.create_revisions
+    )
+
+
+def _selected(held: list[Version], request: Range) -> list[Version]:
+    (mod_low, mod_high), (create_low, create_high) = request.mod_revisions, request.create_revisions
+    chosen = [
+        version
+        for version in held
+        if mod_low <= version.revision <= mod_high and create_low <= version.created <= create_high
+    ]
+    # Python's sort is stable, also in reverse: equals stay in the order of their keys.
+    match request.sort_by:
+        case "value":
+            chosen.sort(key=_value, reverse=request.descending)
+        case "key":
+            chosen.sort(key=_key, reverse=request.descending)
+        case other:
+            chosen.sort(key=_NUMBERS[other], reverse=request.descending)
+    return chosen
+
+
+def _key(version: Version) -> bytes:
+    return version.key
+
+
+def _value(version: Version) -> bytes:
+    return version.value or b""
+
+
+_NUMBERS: Final[dict[str, Callable[[Version], int]]] = {
+    "version": lambda version: version.number,
+    "create_revision": lambda version: version.created,
+    "mod_revision": lambda version: version.revision,
+}
