@@ -38,11 +38,11 @@ FLAG = st.booleans()
 PUTS = objects(
     {"op": st.just("put"), "key": KEYS, "value": VALUES}, {"lease": LEASES, "prev": FLAG}
 ) | objects(
-    {"op": st.just("put"), "key": KEYS},
-    {"prev": FLAG, "keep_value": st.just(True), "keep_lease": st.just(True)},
-).filter(lambda put: "keep_value" in put)
+    {"op": st.just("put"), "key": KEYS, "keep_value": st.just(True)},
+    {"prev": FLAG, "keep_lease": st.just(True)},
+)
 DELETES = with_range("delete", {"prev": FLAG})
-REVISIONS = st.integers(0, 12)
+REVISIONS = st.integers(0, 20)
 READS = with_range(
     "range",
     {
@@ -88,13 +88,15 @@ COMMANDS = (
     | TXNS
     | LEASE_COMMANDS
     | st.just({"op": "expire"})
-    | objects({"op": st.just("compact"), "revision": st.integers(1, 60)}, {})
+    | objects({"op": st.just("compact"), "revision": st.integers(1, 30)}, {})
 )
-#: A command, how far the index goes on, and how far the cluster clock.
+#: A command, how far the index goes on, and how far the cluster clock. At first there are leases.
+GRANTS = [({"op": "grant", "ttl_ms": 400 * number, "id": number}, 1, 0) for number in (1, 2, 3)]
 STEPS = st.lists(
     st.tuples(COMMANDS, st.sampled_from([1, 1, 2]), st.sampled_from([0, 1_000, 90_000, 300_000])),
+    min_size=8,
     max_size=40,
-)
+).map(lambda steps: GRANTS + steps)
 
 
 def run(
@@ -157,7 +159,7 @@ def test_a_restored_machine_is_the_same(
     run(machine, {"op": "history", "max_changes": most, "max_bytes": 10_000}, index, 1)
     for command, further, later in steps:
         index += further
-        run(machine, command, index, 1 + 1000 * index + later)
+        run(machine, command, index, 30_000 * index + later)
     digest, chunks = machine.state_hash(), machine.snapshot()
     texts: list[str] | None = None
     for command, further, later in more:
@@ -167,8 +169,8 @@ def test_a_restored_machine_is_the_same(
             copy.restore(texts)
             assert copy.state_hash() == digest
             assert copy.state_bytes == machine.state_bytes
-        result = run(machine, command, index, 1 + 1000 * index + later)
-        assert run(copy, command, index, 1 + 1000 * index + later) == result
+        result = run(machine, command, index, 30_000 * index + later)
+        assert run(copy, command, index, 30_000 * index + later) == result
         assert machine.state_hash() == copy.state_hash()
         assert machine.state_bytes == copy.state_bytes
     late = KeyValueMachine()
@@ -186,11 +188,11 @@ def test_a_snapshot_is_of_the_time_of_its_call(
     run(machine, {"op": "history", "max_changes": 3, "max_bytes": 10_000}, index, 1)
     for command, further, _ in steps:
         index += further
-        run(machine, command, index, 1000 * index)
+        run(machine, command, index, 30_000 * index)
     digest, at_once, late = machine.state_hash(), [*machine.snapshot()], machine.snapshot()
     for command, further, _ in more:
         index += further
-        run(machine, command, index, 1000 * index)
+        run(machine, command, index, 30_000 * index)
     assert [*late] == at_once
     copy = KeyValueMachine()
     copy.restore(at_once)
