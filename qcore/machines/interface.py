@@ -55,6 +55,14 @@ class AppliesCommands(Protocol):
         ...
 
 
+class AppliesEntries(AppliesCommands, Protocol):
+    """What all log entries need of the state machine."""
+
+    def expire(self, context: ApplyContext) -> None:
+        """The cluster clock has reached that of the context: remove what has expired; see `SupportsExpiry`."""
+        ...
+
+
 @runtime_checkable
 class StateMachine(Protocol):
     """A deterministic state machine driven by the replicated log.
@@ -178,6 +186,27 @@ class SupportsStateSize(Protocol):
 
     def may_grow(self, command: str) -> bool:
         """Whether the command may make some state larger: False for a command that only deletes. Never raises."""
+        ...
+
+
+@runtime_checkable
+class SupportsExpiry(Protocol):
+    """An optional extension of `StateMachine`: parts of its state expire by the cluster clock.
+
+    The leader appends an entry without a command when the next expiry is due by its cluster clock. When it is applied,
+    and the clock of that entry has reached the next expiry, each replica applies `expiry_command`. So what expires is
+    decided by the log. Expiries that are close together share an entry. Needs apply rules 2.
+
+    Attributes:
+        expiry_command: the command that removes what has expired at `ApplyContext.clock_us`. It may leave some for
+            the next one.
+    """
+
+    @property
+    def expiry_command(self) -> str: ...
+
+    def next_expiry_us(self) -> int | None:
+        """The cluster clock at which the next part expires, µs; None if nothing will. It must be cheap."""
         ...
 
 
@@ -330,6 +359,14 @@ class SupportsWatchPermissions(Protocol):
             qcore.errors.StoreError: see `watch_filter`; or the user may not watch this.
         """
         ...
+
+
+def expiring_part(machine: object) -> SupportsExpiry | None:
+    """The machine, or the one that it wraps as its `inner`, if parts of its state expire."""
+    for each in (machine, getattr(machine, "inner", None)):
+        if isinstance(each, SupportsExpiry):
+            return each
+    return None
 
 
 def counted_part(machine: StateMachine) -> SupportsStateSize | None:

@@ -128,7 +128,9 @@ class Replica:
         self._snapshot_requests = SnapshotRequests(self, self._reads, self._longest_timeout_us)
         self.watches = Watches(self, self._reads, machine, config, self.access)
         self.sessions = SessionTable()
-        self._session_ticks = SessionTicks(self, self.sessions, config.raft.heartbeat_ms * 1000)
+        self._session_ticks = SessionTicks(
+            self, self.sessions, machine, config.raft.heartbeat_ms * 1000
+        )
         self.versions = Versions(self, version_support(machine, config.max_rules))
         check_all_supported(durable, self.versions.support)
         self._applier = Applier(
@@ -238,7 +240,7 @@ class Replica:
             self._admin.advance()
         if not self.versions.idle:
             self.versions.advance(wall_us)
-        if self.sessions.uses_cluster_clock and len(self.sessions):
+        if self._session_ticks.needed:
             self._session_ticks.advance(wall_us)
         if not self._reinstalls.idle:
             self._reinstalls.advance()

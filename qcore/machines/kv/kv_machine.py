@@ -54,6 +54,8 @@ class KeyValueMachine:
 
     name = "kv"
     versions = (1, 1)
+    #: See `SupportsExpiry`.
+    expiry_command = '{"op":"expire"}'
 
     def __init__(self) -> None:
         self._state = KeyValueState(DEFAULT_MAX_CHANGES, DEFAULT_MAX_BYTES)
@@ -131,13 +133,9 @@ class KeyValueMachine:
 
     # -- leases ----------------------------------------------------------------------------------
 
-    def next_due_us(self) -> int | None:
-        """See `SupportsDueCommands`: when the next lease ends."""
+    def next_expiry_us(self) -> int | None:
+        """See `SupportsExpiry`: when the next lease ends."""
         return self._state.leases.next_end_us()
-
-    def due_command(self) -> str:
-        """See `SupportsDueCommands`. Whether a lease has ended is decided when the command is applied."""
-        return '{"op":"expire"}'
 
     def _grant(self, grant: Grant, revision: int, clock_us: int) -> str:
         leases = self._state.leases

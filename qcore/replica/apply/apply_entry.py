@@ -6,7 +6,7 @@ from typing import Final
 
 from qcore.core.entry import Entry
 from qcore.errors import IncompatibleVersion, StateMachineFailed
-from qcore.machines.interface import AppliesCommands
+from qcore.machines.interface import AppliesEntries
 from qcore.replica.access.access_commands import shown_text
 from qcore.replica.access.access_table import AccessTable
 from qcore.replica.apply.active_version import Versions
@@ -16,7 +16,7 @@ from qcore.replica.machine_results import (
     result_of_command,
     within_bound,
 )
-from qcore.replica.sessions.session_table import ApplyOutcome, SessionTable
+from qcore.replica.sessions.session_table import SESSION_TICK, ApplyOutcome, SessionTable
 
 #: How much of a command an error shows, characters.
 _SHOWN_CHARS: Final = 80
@@ -24,7 +24,7 @@ _SHOWN_CHARS: Final = 80
 
 def apply_entry(
     entry: Entry,
-    machine: AppliesCommands,
+    machine: AppliesEntries,
     sessions: SessionTable,
     versions: Versions,
     access: AccessTable,
@@ -51,6 +51,8 @@ def apply_entry(
             return _reply(result_of_command(machine.apply(entry.data, context)))
         if entry.kind == "session":
             context = versions.apply_context(entry)
+            if entry.data == SESSION_TICK:
+                machine.expire(context)
             context.permissions = access.permissions_of(entry.user)
             owner = access.created_index(entry.user)
             result, error = sessions.apply(entry, machine, context, owner)

@@ -1,5 +1,8 @@
 """Ticks: session entries that the leader proposes so that sessions expire on an idle cluster (from rules 2 on).
 
+Parts of the state machine may expire, too (`qcore.machines.interface.SupportsExpiry`), such as leases. What is said here
+about sessions is true of them.
+
 A session ends when an entry of kind `session` is applied whose `clock_us` lies after its lifetime. On an idle cluster
 there is no such entry, so the leader appends one, `["tick"]`, when the first expiry is due by its cluster clock.
 The tick's clock decides which sessions have expired when the tick is applied: a client may have used a session after
@@ -8,10 +11,10 @@ the tick was proposed.
 | why a tick is due | at which value of the cluster clock |
 |---|---|
 | a session expires | its end, rounded up to `EXPIRY_GRANULARITY_US`, so that expiries close together share a tick |
-| sessions are open, and no recent entry carries the clock | `MAX_CLOCK_GAP_US` after that of the newest entry |
+| something will expire, and no recent entry carries the clock | `MAX_CLOCK_GAP_US` after that of the newest entry |
 
 The second rule bounds the cost of a leader change: the next leader begins with the newest clock in its log. Without it,
-sessions would never expire if leaders changed often enough. Without sessions there are no ticks.
+sessions would never expire if leaders changed often enough. Without anything that expires there are no ticks.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from typing import Final
 from qcore.core.effects import ProposalAccepted
 from qcore.core.events import Propose
 from qcore.core.raft_server import NEVER
+from qcore.machines.interface import StateMachine, expiring_part
 from qcore.replica.replica_context import ReplicaContext
 from qcore.replica.sessions.session_table import SESSION_TICK, SessionTable
 
@@ -36,19 +40,34 @@ class SessionTicks:
     Args:
         replica: the replica.
         sessions: its session table.
+        machine: its state machine, parts of which may expire, too.
         retry_us: how long to wait after the core has rejected a tick.
     """
 
-    def __init__(self, replica: ReplicaContext, sessions: SessionTable, retry_us: int) -> None:
+    def __init__(
+        self,
+        replica: ReplicaContext,
+        sessions: SessionTable,
+        machine: StateMachine,
+        retry_us: int,
+    ) -> None:
         self._replica = replica
         self._sessions = sessions
+        self._expiring = expiring_part(machine)
         self._retry_us = retry_us
         self._pending = (0, 0)  # (term, index) of the newest tick that this leader appended
         self._not_before = 0
 
+    @property
+    def needed(self) -> bool:
+        """Whether anything will expire."""
+        if self._sessions.uses_cluster_clock and len(self._sessions):
+            return True
+        return self._expiring is not None and self._expiring.next_expiry_us() is not None
+
     def next_deadline(self) -> int:
         """When to step at the latest, µs; NEVER if no tick will be due at this node."""
-        if not self._sessions.uses_cluster_clock or not len(self._sessions):
+        if not self.needed:
             return NEVER
         core = self._replica.core
         if not core.has_committed_in_term or self._is_pending():
@@ -73,7 +92,13 @@ class SessionTicks:
 
     def _due(self) -> int:
         """The cluster clock at which the next tick is due."""
-        gap = self._replica.core.last_clock_us + MAX_CLOCK_GAP_US
-        end = self._sessions.next_expiry_us()
-        assert end is not None, "an open session has an expiry"
-        return min(gap, -(-end // EXPIRY_GRANULARITY_US) * EXPIRY_GRANULARITY_US)
+        due = self._replica.core.last_clock_us + MAX_CLOCK_GAP_US
+        sessions = self._sessions
+        ends = (
+            sessions.next_expiry_us() if sessions.uses_cluster_clock else None,
+            None if self._expiring is None else self._expiring.next_expiry_us(),
+        )
+        for end in ends:
+            if end is not None:
+                due = min(due, -(-end // EXPIRY_GRANULARITY_US) * EXPIRY_GRANULARITY_US)
+        return due

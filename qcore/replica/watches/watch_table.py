@@ -38,6 +38,7 @@ from qcore.machines.interface import (
     SupportsWatchRequests,
     SupportsWorkCost,
     WatchFilter,
+    expiring_part,
 )
 from qcore.replica.access.access_table import AccessTable
 from qcore.replica.config import ReplicaConfig
@@ -79,7 +80,16 @@ class ChangeRecorder:
     def __init__(self, machine: StateMachine) -> None:
         self._apply: Callable[[str, ApplyContext], object] = machine.apply
         self._machine = machine if isinstance(machine, SupportsChanges) else None
+        self._expiring = expiring_part(machine)
         self.changes: Sequence[Change] = NO_CHANGES
+
+    def expire(self, context: ApplyContext) -> None:
+        """The clock of an entry is that of the context: remove what has expired."""
+        expiring = self._expiring
+        if expiring is not None:
+            due = expiring.next_expiry_us()
+            if due is not None and due <= context.clock_us:
+                self.apply(expiring.expiry_command, context)
 
     def apply(self, command: str, context: ApplyContext) -> object:
         """See `StateMachine.apply`."""

@@ -50,6 +50,7 @@ from qcore.replica.sessions.session_table import (
     open_session_payload,
     session_command_payload,
 )
+from qcore.replica.watches.watch_table import ChangeRecorder
 from qcore.transport.codec.codec import Codec
 from qcore.transport.wire.peers import PEER_REQUESTS, wrap_request
 from tests.driver.replicas import ReplicaCluster, ReplicaDriver
@@ -289,7 +290,7 @@ def test_rules_4_have_no_users_and_the_same_entries() -> None:
     assert found.leader.replica.versions.active.rules == 4
     outcome = apply_entry(
         Entry(9, 1, "access", command, 0),
-        found.leader.replica.machine,
+        ChangeRecorder(found.leader.replica.machine),
         SessionTable(),
         found.leader.replica.versions,
         table := AccessTable(),
@@ -384,6 +385,8 @@ def test_an_error_while_applying_shows_no_password_hash(monkeypatch: pytest.Monk
     versions: Versions = replica.versions
     entry = Entry(9, 1, "access", command_text(SetPassword("ann", HASH)), 0)
     with pytest.raises(StateMachineFailed) as caught:
-        apply_entry(entry, replica.machine, replica.sessions, versions, replica.access)
+        apply_entry(
+            entry, ChangeRecorder(replica.machine), replica.sessions, versions, replica.access
+        )
     assert "argon2id" not in str(caught.value)
     assert "(hidden)" in str(caught.value)
