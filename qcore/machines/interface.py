@@ -293,6 +293,26 @@ class SupportsChanges(Protocol):
         ...
 
 
+@runtime_checkable
+class SupportsChangeHistory(SupportsChanges, Protocol):
+    """An optional extension of `SupportsChanges`: the state itself holds the latest changes, also in snapshots.
+
+    So every replica can serve a watch from an earlier index on, also after a restart. Without this extension a replica
+    remembers the changes since its start, within its own bounds.
+    """
+
+    def first_change_index(self) -> int:
+        """The first log index of which all changes are kept, those of all later ones, too. It must be cheap."""
+        ...
+
+    def changes_from(self, index: int) -> tuple[int, Sequence[Change]] | None:
+        """The first entry at this index or later that changed something: its index, and all its changes in order.
+
+        None if there is none. The index is not below `first_change_index`.
+        """
+        ...
+
+
 class WatchFilter(Protocol):
     """What one watch receives. With a `last_cost` (`SupportsWorkCost`), it reports the cost of the last `notice`.
 

@@ -258,6 +258,24 @@ class KeyValueMachine:
         """
         return key_watch(request)
 
+    def first_change_index(self) -> int:
+        """See `SupportsChangeHistory`."""
+        return self._state.keys.compacted - self._state.offset
+
+    def changes_from(self, index: int) -> tuple[int, Sequence[Change]] | None:
+        """See `SupportsChangeHistory`."""
+        state = self._state
+        changes = state.keys.changes_from(index + state.offset)
+        first = next(changes, None)
+        if first is None:
+            return None
+        found = [KeyChanged(first)]
+        for version in changes:
+            if version.revision != first.revision:
+                break
+            found.append(KeyChanged(version))
+        return first.revision - state.offset, found
+
     # -- the whole state -------------------------------------------------------------------------
 
     def snapshot(self) -> Iterable[str]:

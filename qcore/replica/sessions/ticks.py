@@ -1,6 +1,6 @@
 """Ticks: session entries that the leader proposes so that sessions expire on an idle cluster (from rules 2 on).
 
-Parts of the state machine may expire, too (`qcore.machines.interface.SupportsExpiry`), such as leases. What is said here
+Parts of the state machine may expire, too, such as leases (`qcore.machines.interface.SupportsExpiry`). What follows
 about sessions is true of them.
 
 A session ends when an entry of kind `session` is applied whose `clock_us` lies after its lifetime. On an idle cluster

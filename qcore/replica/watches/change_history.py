@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from qcore.compiled_build import register_copies
-from qcore.machines.interface import Change
+from qcore.machines.interface import Change, StateMachine, SupportsChangeHistory
 
 #: A log index, and the position of a change among the changes of that entry; -1 stands before the first.
 Position = tuple[int, int]
@@ -35,7 +35,6 @@ class ChangeHistory:
         max_bytes: the most memory that they hold, bytes.
 
     Attributes:
-        dropped: it holds every change behind this position.
         count: how many changes it holds.
         size_bytes: about the memory that they take, bytes.
     """
@@ -49,7 +48,12 @@ class ChangeHistory:
         self._sizes: list[int] = []
         self._begin = 0  # entries before this one are dropped
         self.count = self.size_bytes = 0
-        self.dropped: Position = (0, -1)
+        self._dropped: Position = (0, -1)
+
+    @property
+    def dropped(self) -> Position:
+        """It holds every change behind this position."""
+        return self._dropped
 
     @property
     def first_index(self) -> int:
@@ -77,7 +81,7 @@ class ChangeHistory:
             self.count -= len(changes)
             self.size_bytes -= self._sizes[begin]
             self._changes[begin] = ()  # free them now
-            self.dropped = (self._indexes[begin], len(changes) - 1)
+            self._dropped = (self._indexes[begin], len(changes) - 1)
             begin += 1
         if begin > 64 + len(self._indexes) // 2:
             del self._indexes[:begin], self._changes[:begin], self._sizes[:begin]
@@ -88,7 +92,7 @@ class ChangeHistory:
         """Forget everything: the state is now that of this index."""
         self._indexes, self._changes, self._sizes, self._begin = [], [], [], 0
         self.count = self.size_bytes = 0
-        self.dropped = (index, LAST_SEQUENCE)
+        self._dropped = (index, LAST_SEQUENCE)
 
     def entry_after(self, position: Position) -> ChangedEntry | None:
         """The first entry that may hold a change behind a position; None if there is none yet."""
@@ -98,6 +102,43 @@ class ChangeHistory:
         if at == len(self._indexes):
             return None
         return ChangedEntry(self._indexes[at], self._changes[at])
+
+
+class MachineHistory(ChangeHistory):
+    """The changes that the state machine itself keeps.
+
+    Args:
+        machine: the state machine.
+    """
+
+    def __init__(self, machine: SupportsChangeHistory) -> None:
+        super().__init__(0, 0)
+        self._machine = machine
+
+    @property
+    def dropped(self) -> Position:
+        """See `ChangeHistory`."""
+        return (self._machine.first_change_index() - 1, LAST_SEQUENCE)
+
+    def add(self, index: int, changes: Sequence[Change]) -> None:
+        """Do nothing: the machine has them."""
+
+    def reset(self, index: int) -> None:
+        """Do nothing: the state that replaced the old one has its own changes."""
+
+    def entry_after(self, position: Position) -> ChangedEntry | None:
+        """See `ChangeHistory`."""
+        index, sequence = position
+        found = self._machine.changes_from(index if sequence < LAST_SEQUENCE else index + 1)
+        return None if found is None else ChangedEntry(*found)
+
+
+def history_of(machine: StateMachine, max_changes: int, max_bytes: int) -> ChangeHistory:
+    """The history of the machine, if it keeps one; else an empty one with these bounds."""
+    for each in (machine, getattr(machine, "inner", None)):
+        if isinstance(each, SupportsChangeHistory):
+            return MachineHistory(each)
+    return ChangeHistory(max_changes, max_bytes)
 
 
 register_copies(globals())

@@ -49,7 +49,12 @@ from qcore.replica.requests.flow_control import retry_after_ms
 from qcore.replica.requests.pending import PendingRequest
 from qcore.replica.requests.reads import Reads
 from qcore.replica.watches.catch_up import ByTopic, CatchUp, Watch, add_watch, remove_watch
-from qcore.replica.watches.change_history import ChangeHistory, Position
+from qcore.replica.watches.change_history import (
+    LAST_SEQUENCE,
+    MachineHistory,
+    Position,
+    history_of,
+)
 
 #: The longest request to watch, characters.
 MAX_REQUEST_CHARS: Final = 64 * 1024
@@ -144,7 +149,9 @@ class Watches:
         self._access = access
         self._max_watches = config.max_watches
         self._longest_hint_us = config.raft.election_timeout_max_ms * 1000
-        self.history = ChangeHistory(config.watch_history_changes, config.watch_history_bytes)
+        self.history = history_of(machine, config.watch_history_changes, config.watch_history_bytes)
+        #: The last index whose changes the live watches have received.
+        self._live_through = 0
         self._catch_up = CatchUp(
             self.history, self._notify_late, self._caught_up, self._history_lost
         )
@@ -332,6 +339,7 @@ class Watches:
             if isinstance(change, StateReplaced):
                 self.replaced(index)
                 return 0
+        self._live_through = index
         try:
             self.history.add(index, changes)
             return self._notify_live(index, changes) if self._live else 0
@@ -377,8 +385,14 @@ class Watches:
             self._fail(watch, error)
 
     def replaced(self, index: int) -> None:
-        """The whole state was replaced by that of this index: no watch can go on."""
+        """The whole state was replaced by that of this index.
+
+        No watch can go on, unless the state holds what the watches have missed.
+        """
         self.history.reset(index)
+        if isinstance(self.history, MachineHistory):
+            self._postpone((self._live_through, LAST_SEQUENCE))
+            return
         self._catch_up.clear()
         self._live.clear()
         watches, self._watches = self._watches, {}

@@ -86,7 +86,7 @@ def test_changes_that_a_snapshot_skips_are_noticed(monkeypatch: pytest.MonkeyPat
 
     def forget_the_gap(history: ChangeHistory, index: int) -> None:
         reset(history, index)
-        history.dropped = (0, LAST_SEQUENCE)
+        history._dropped = (0, LAST_SEQUENCE)
 
     monkeypatch.setattr(ChangeHistory, "reset", forget_the_gap)
     assert "is missing" in _notes(_run())
