@@ -3,7 +3,7 @@
 A cost that grows with the number of entities or registers reveals an unbounded structure. Times are CPU
 times of one operation: the median of many, or for a longest step the maximum.
 
-    python -m benchmarks.bench_growth [--sizes 1000 10000 100000 1000000] [--machines entity kv]
+    python -m benchmarks.bench_growth [--sizes 1000 10000 100000 1000000] [--machines entity register]
 
 The garbage collector is off and existing objects are frozen, as in a node (`qcore.node.runtime.garbage_collection`).
 """
@@ -24,7 +24,7 @@ from typing import Any, TypeAlias
 
 from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.interface import ApplyContext
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 
 Json: TypeAlias = dict[str, Any]
 #: By operation: a time in seconds, or a number of bytes if the name begins with "bytes".
@@ -41,7 +41,7 @@ _SUCCEEDED = ('"error":null', '"ok":true', '"response":{"Ok":')
 class MachineRunner:
     """Applies commands to a state machine one after the other."""
 
-    def __init__(self, machine: EntityStore | KeyValueMachine) -> None:
+    def __init__(self, machine: EntityStore | RegisterMachine) -> None:
         self.machine = machine
         self._index = 0
 
@@ -91,7 +91,7 @@ def hash_after(runner: MachineRunner, changes: Iterator[Callable[[], str]]) -> f
 
 
 def snapshot_figures(
-    machine: EntityStore | KeyValueMachine, empty: EntityStore | KeyValueMachine
+    machine: EntityStore | RegisterMachine, empty: EntityStore | RegisterMachine
 ) -> Figures:
     """Measure a snapshot chunk by chunk, and its restore in parts into another machine."""
     began = time.thread_time()
@@ -267,7 +267,7 @@ def kv_figures(size: int) -> Figures:
     """Measure registers with small values."""
     gc.disable()
     gc.freeze()
-    runner = MachineRunner(KeyValueMachine())
+    runner = MachineRunner(RegisterMachine())
 
     def operation(op: str, number: int, **fields: object) -> Json:
         return {"op": op, "key": f"key {number}", **fields}
@@ -295,10 +295,10 @@ def kv_figures(size: int) -> Figures:
     figures["cas"] = median_of(runner.command(operation("cas", n, old="x", new=2)) for n in places)
     figures["hash after a set"] = hash_after(runner, sets())
     figures["delete"] = median_of(runner.command(operation("delete", n)) for n in new)
-    return figures | snapshot_figures(runner.machine, KeyValueMachine())
+    return figures | snapshot_figures(runner.machine, RegisterMachine())
 
 
-MACHINES: dict[str, Callable[[int], Figures]] = {"entity": entity_figures, "kv": kv_figures}
+MACHINES: dict[str, Callable[[int], Figures]] = {"entity": entity_figures, "register": kv_figures}
 
 
 def in_new_process(function: Callable[[int], Figures], size: int) -> Figures:

@@ -164,7 +164,7 @@ def count_log(node: NodeProcess) -> tuple[int, int, int]:
 def run(nodes: int, size: int, seconds: float, state: int, ceiling: int, policy: int | None) -> Row:
     """Measure one cluster with one size of values."""
     row = Row(nodes, size)
-    arguments = ["--machine", "kv"]
+    arguments = ["--machine", "register"]
     if policy is not None:
         kept = max(1, policy // size)
         arguments += ["--snapshot-bytes", str(policy), "--keep-entries", str(kept)]

@@ -153,7 +153,7 @@ def processor_s(node: NodeProcess) -> float:
 def bench(idle_count: int, busy_counts: Sequence[int], seconds: float, rounds: int) -> None:
     """Measure and print."""
     limit = str(idle_count + max(busy_counts) + 100)
-    options = ["--machine", "kv", "--log-level", "warning", "--max-clients", limit]
+    options = ["--machine", "register", "--log-level", "warning", "--max-clients", limit]
     with (
         tempfile.TemporaryDirectory(dir=os.environ.get("QCORE_BENCH_DIR")) as folder,
         ProcessCluster(Path(folder), 1, options) as cluster,

@@ -20,7 +20,7 @@ from benchmarks.loops.replica_cluster import ReplicaCluster
 from benchmarks.support.results import save
 from qcore.core.version import ClusterVersion
 from qcore.machines.interface import ApplyContext, StateMachine, version_support
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.replica.messages import RequestKind
 
 WRITE = json.dumps({"op": "set", "key": "k", "value": "x" * 100}, separators=(",", ":"))
@@ -28,7 +28,7 @@ READ = json.dumps({"op": "get", "key": "k"}, separators=(",", ":"))
 KINDS: tuple[tuple[RequestKind, str], ...] = (("write", WRITE), ("read", READ))
 
 
-class NothingMachine(KeyValueMachine):
+class NothingMachine(RegisterMachine):
     """A state machine without work, so that the rest is measured."""
 
     def apply(self, command: str, context: ApplyContext) -> str:
@@ -69,7 +69,7 @@ def run(requests: int) -> dict[str, float]:
         "core, 64 writes at a time": 1e6
         / bench_core.measure(core_cluster.pipelined, requests)["operations_per_s"],
     }
-    for name, machine in (("", KeyValueMachine), (", a machine that does nothing", NothingMachine)):
+    for name, machine in (("", RegisterMachine), (", a machine that does nothing", NothingMachine)):
         for kind, payload in KINDS:
             for group in (False, True):
                 title = f"{'64' if group else 'one'} {kind}{'s' * group} at a time{name}"

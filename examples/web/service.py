@@ -40,7 +40,7 @@ log = logging.getLogger("web_service")
 
 
 async def execute(node: Node, *, read: bool = False, **command: object) -> dict[str, object]:
-    """Send a command or a query to the register machine (`qcore.machines.KeyValueMachine`)."""
+    """Send a command or a query to the register machine (`qcore.machines.RegisterMachine`)."""
     text = await node.client.execute(json.dumps(command), read=read)
     result: dict[str, object] = json.loads(text)
     return result
@@ -125,7 +125,7 @@ def main() -> None:
     try:
         http = Address.parse(options.http, "--http")
         address = Address.parse(dict(members)[options.worker], "--nodes")
-        config = NodeConfig.of(options.worker, options.data, ws_addr=address, machine="kv")
+        config = NodeConfig.of(options.worker, options.data, ws_addr=address, machine="register")
     except QcoreError as error:
         sys.exit(f"error: {error}")
     logging.basicConfig(level=logging.INFO)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     )
     from qcore.machines.loader import load_machine
     from qcore.machines.permissions import Permissions
-    from qcore.machines.register import KeyValueMachine
+    from qcore.machines.register import RegisterMachine
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
@@ -51,7 +51,7 @@ else:
             ),
             "qcore.machines.entity.entity_store": ("EntityStore",),
             "qcore.machines.permissions": ("Permissions",),
-            "qcore.machines.register": ("KeyValueMachine",),
+            "qcore.machines.register": ("RegisterMachine",),
             "qcore.machines.loader": ("load_machine",),
         },
     )
@@ -61,8 +61,8 @@ __all__ = [
     "ApplyContext",
     "Change",
     "EntityStore",
-    "KeyValueMachine",
     "Permissions",
+    "RegisterMachine",
     "StateMachine",
     "StateReplaced",
     "SupportsChanges",

@@ -1,4 +1,4 @@
-"""The register machine (`kv`): a small, fast key-value state machine for simulations and examples."""
+"""The register machine (`register`): a small, fast key-value state machine for simulations and examples."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _VERSION = 1
 _HEADER = {"format": "qcore-kv", "version": _VERSION}
 
 
-class KeyValueMachine:
+class RegisterMachine:
     """Registers by key, each with a JSON value. A register that was never set has the value null.
 
     Commands (JSON text):
@@ -55,7 +55,7 @@ class KeyValueMachine:
     if the command failed and changed nothing. A failed `cas` also has `value`, the register's actual value.
     """
 
-    name = "kv"
+    name = "register"
     versions = (1, 1)
 
     def __init__(self) -> None:

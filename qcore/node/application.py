@@ -27,8 +27,9 @@ from qcore.machines.entity.requests.perform_requests import (
 )
 from qcore.machines.entity.topology.topology_file import parse_topology
 from qcore.machines.interface import StateMachine
+from qcore.machines.kv.kv_machine import KeyValueMachine
 from qcore.machines.loader import load_machine
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.replica.messages import RequestKind
 from qcore.store_api.message_table import STORE_MESSAGES
 from qcore.store_api.quick_perform import read_perform, read_store_perform
@@ -251,8 +252,10 @@ def application_of(machine: str) -> Application:
         return EntityApplication()
     if machine == "kv":
         return TextApplication(KeyValueMachine())
+    if machine == "register":
+        return TextApplication(RegisterMachine())
     if ":" not in machine:
         raise ConfigError(
-            f"no state machine is called {machine!r}: choose --machine entity, kv, or FILE.py:CLASS"
+            f"no state machine is called {machine!r}: choose --machine entity, kv, register, or FILE.py:CLASS"
         )
     return TextApplication(load_machine(machine, Path())())

@@ -112,7 +112,7 @@ class NodeConfig:
     machine: str = field(
         default="entity",
         metadata=setting(
-            "The state machine: entity, kv, or a custom one as FILE.py:CLASS or MODULE:CLASS."
+            "The state machine: entity, kv, register, or a custom one as FILE.py:CLASS or MODULE:CLASS."
         ),
     )
     trace: Path | None = field(

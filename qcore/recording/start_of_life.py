@@ -89,7 +89,7 @@ class StartOfLife:
 
     Attributes:
         config: the settings of the replica.
-        machine: the state machine, as `entity`, `kv`, `FILE.py:CLASS` or `MODULE:CLASS`.
+        machine: the state machine, as `entity`, `kv`, `register`, `FILE.py:CLASS` or `MODULE:CLASS`.
         now, wall_us: the clocks at the start, µs.
         generator: the state of the replica's generator.
         durable: what the disk holds.

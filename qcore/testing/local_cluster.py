@@ -67,7 +67,7 @@ class LocalCluster:
 
     Args:
         size: the number of nodes.
-        machine: the state machine: `entity`, `kv`, or a custom one as `FILE.py:CLASS` or `MODULE:CLASS`.
+        machine: the state machine: `entity`, `kv`, `register`, or a custom one as `FILE.py:CLASS` or `MODULE:CLASS`.
         settings: settings of `qcore node start`, by name, such as `{"max_clients": 10}`. By default the elections are
             quicker than those of a real node. If you set a heartbeat or an election timeout, the others have the
             defaults of a real node.

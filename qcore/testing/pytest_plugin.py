@@ -7,7 +7,7 @@ that leave it intact can share one. `local_clusters` starts clusters with any ar
 
     @pytest.fixture(scope="module")
     def cluster(local_clusters):
-        with local_clusters(size=1, machine="kv") as cluster:
+        with local_clusters(size=1, machine="register") as cluster:
             yield cluster
 
 If a test fails, the report has the end of the logs of the nodes that it used.

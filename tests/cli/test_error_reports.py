@@ -60,10 +60,11 @@ _EXPIRED, _DELETED = "the token has expired: get a new one", "the user of this t
         (Refused("SetUser: the name of a user is short"), "the name of a user is short"),
         (
             Refused(
-                "StoreGetChildren: this node runs the state machine 'kv', and the message is one of the entity store: "
-                "use Perform, or Execute"
+                "StoreGetChildren: this node runs the state machine 'register', and the message is one of the entity "
+                "store: use Perform, or Execute"
             ),
-            "this cluster runs the state machine 'kv', and the command is for the entity store: use `qcore execute`",
+            "this cluster runs the state machine 'register', and the command is for the entity store: "
+            "use `qcore execute`",
         ),
     ],
 )  # fmt: skip

@@ -35,7 +35,7 @@ from qcore.client import (
 )
 from qcore.client.entity_values import decode_value, encode_value
 from qcore.errors import ConfigError, KindMismatch, PathNotFound, StoreError
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.node.application import TextApplication
 from qcore.store_api.message_table import STORE_MESSAGES
 from tests.checkout import CHECKOUT
@@ -257,7 +257,7 @@ def test_reads_take_a_consistency(tmp_path: Path) -> None:
 
 def test_one_execute_has_one_result_type_in_every_mode(tmp_path: Path) -> None:
     async def scenario() -> None:
-        application = TextApplication(KeyValueMachine())
+        application = TextApplication(RegisterMachine())
         async with (
             running(tmp_path, application) as world,
             Client([world.address]) as client,

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.process
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a node with the register machine."""
-    arguments = ("--machine", "kv")
+    arguments = ("--machine", "register")
     with ProcessCluster(tmp_path_factory.mktemp("n"), size=1, arguments=arguments) as nodes:
         nodes.start()
         initialise(nodes)

@@ -39,7 +39,7 @@ def test_a_node_starts_as_the_page_shows(tmp_path: Path) -> None:
 
     async def scenario() -> None:
         await run(text)
-        config = NodeConfig.of(1, tmp_path, ws_addr=Address("127.0.0.1", 0), machine="kv")
+        config = NodeConfig.of(1, tmp_path, ws_addr=Address("127.0.0.1", 0), machine="register")
         async with Node(config) as node:  # the data is on disk
             found = await node.client.execute('{"op":"get","key":"visits"}', read=True)
         assert "5" in found
@@ -50,7 +50,7 @@ def test_a_node_starts_as_the_page_shows(tmp_path: Path) -> None:
 def test_the_leader_runs_the_schedule_of_the_page(tmp_path: Path) -> None:
     async def scenario() -> None:
         names = await run(SCHEDULE)
-        config = NodeConfig.of(1, tmp_path, ws_addr=Address("127.0.0.1", 0), machine="kv")
+        config = NodeConfig.of(1, tmp_path, ws_addr=Address("127.0.0.1", 0), machine="register")
         async with Node(config, on_leader=names["run_schedule"]) as node:
             await node.client.init()
             async with asyncio.timeout(20):

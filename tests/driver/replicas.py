@@ -9,7 +9,7 @@ from dataclasses import replace
 from qcore.core import DurableState, Entry, HardState, Membership, RaftConfig, RaftCore
 from qcore.core.version import LATEST_RULES, ClusterVersion
 from qcore.machines.interface import StateMachine
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.replica import Replica, ReplicaConfig
 from qcore.replica.events import (
     Applied,
@@ -122,7 +122,7 @@ class ReplicaCluster(Cluster[ReplicaDriver]):
     def __init__(
         self,
         size: int = 3,
-        machine: Callable[[], StateMachine] = KeyValueMachine,
+        machine: Callable[[], StateMachine] = RegisterMachine,
         max_pending_requests: int = 100,
         max_uncommitted_bytes: int = 1 << 20,
         snapshot_entries: int = 0,

@@ -12,7 +12,7 @@ from qcore.errors import ConfigError
 from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.entity.requests.perform_requests import parse_request
 from qcore.machines.interface import ApplyContext, Change, StateMachine, TopicChange
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.testing.conformance.state_machine_conformance import StateMachineConformance
 from tests.examples import load_example
 from tests.machines.entity.harness import FOLDER, OBJECT, USER, read, write
@@ -24,7 +24,7 @@ class Keys(StateMachineConformance):
     """The suite with commands and queries of the key-value machine."""
 
     def make(self) -> StateMachine:
-        return KeyValueMachine()
+        return RegisterMachine()
 
     def commands(self) -> st.SearchStrategy[str]:
         keys, values = st.sampled_from("abc"), st.integers(0, 2) | st.none() | st.just("ü")
@@ -111,14 +111,14 @@ def payload(request: object) -> str:
 # -- machines that break a promise ------------------------------------------------------------------
 
 
-class SnapshotsTheLaterState(KeyValueMachine):
+class SnapshotsTheLaterState(RegisterMachine):
     """The snapshot holds the state when it is read, not when it was taken."""
 
     def snapshot(self) -> Iterator[str]:
         yield from super().snapshot()
 
 
-class KeepsTheStateAtARestore(KeyValueMachine):
+class KeepsTheStateAtARestore(RegisterMachine):
     """Keeps the state from before the restore."""
 
     def restore(self, chunks: Iterable[str]) -> None:
@@ -130,20 +130,20 @@ class KeepsTheStateAtARestore(KeyValueMachine):
                 super().apply(json.dumps(command), ApplyContext(1, 1))
 
 
-class RestoresOnlyWholeChunks(KeyValueMachine):
+class RestoresOnlyWholeChunks(RegisterMachine):
     def restore(self, chunks: Iterable[str]) -> None:
         pieces = list(chunks)
         assert all(piece.endswith("\n") for piece in pieces), "cut elsewhere"
         super().restore(pieces)
 
 
-class Raises(KeyValueMachine):
+class Raises(RegisterMachine):
     def apply(self, command: str, context: ApplyContext) -> str:
         json.loads(command)
         return super().apply(command, context)
 
 
-class QueriesChangeTheAnswer(KeyValueMachine):
+class QueriesChangeTheAnswer(RegisterMachine):
     asked = 0
 
     def query(self, query: str) -> str:
@@ -151,7 +151,7 @@ class QueriesChangeTheAnswer(KeyValueMachine):
         return f"{super().query(query)} {self.asked}"
 
 
-class HashesOnlyTheKeys(KeyValueMachine):
+class HashesOnlyTheKeys(RegisterMachine):
     def state_hash(self) -> str:
         return "".join(sorted(self._registers)).encode().hex() or "0"
 
@@ -159,7 +159,7 @@ class HashesOnlyTheKeys(KeyValueMachine):
 _serial_numbers = iter(range(10**9))
 
 
-class ResultsDependOnTheObject(KeyValueMachine):
+class ResultsDependOnTheObject(RegisterMachine):
     """Puts a number of the object into its results."""
 
     def __init__(self) -> None:
@@ -170,11 +170,11 @@ class ResultsDependOnTheObject(KeyValueMachine):
         return f"{self._id} {super().apply(command, context)}"
 
 
-class HasAnInvalidName(KeyValueMachine):
+class HasAnInvalidName(RegisterMachine):
     name = "machines/mine.py"
 
 
-class RemembersTheVersion(KeyValueMachine):
+class RemembersTheVersion(RegisterMachine):
     """A node that starts from a snapshot does not know the version before it."""
 
     versions = (1, 2)
@@ -185,7 +185,7 @@ class RemembersTheVersion(KeyValueMachine):
         return f"{before} {super().apply(command, context)}"
 
 
-class KeepsTheChanges(KeyValueMachine):
+class KeepsTheChanges(RegisterMachine):
     """Reports the changes of an earlier command after one that failed."""
 
     def apply(self, command: str, context: ApplyContext) -> str:
@@ -195,25 +195,25 @@ class KeepsTheChanges(KeyValueMachine):
         return result
 
 
-class NamesATopicTwice(KeyValueMachine):
+class NamesATopicTwice(RegisterMachine):
     def last_changes(self) -> Sequence[Change]:
         return [TopicChange(("x", "x"), one.body) for one in super().last_changes()]
 
 
 class ChangesDependOnTheObject(ResultsDependOnTheObject):
     def apply(self, command: str, context: ApplyContext) -> str:
-        return KeyValueMachine.apply(self, command, context)
+        return RegisterMachine.apply(self, command, context)
 
     def last_changes(self) -> Sequence[Change]:
         return [TopicChange(one.topics, str(self._id)) for one in super().last_changes()]
 
 
-class BodiesAreNotJson(KeyValueMachine):
+class BodiesAreNotJson(RegisterMachine):
     def last_changes(self) -> Sequence[Change]:
         return [TopicChange(one.topics, "{" + one.body) for one in super().last_changes()]
 
 
-class QueriesForgetTheChanges(KeyValueMachine):
+class QueriesForgetTheChanges(RegisterMachine):
     def query(self, query: str) -> str:
         self._changes = ()
         return super().query(query)

@@ -26,7 +26,7 @@ def field_of(command: str, name: str) -> object:
 class Plain:
     """A correct machine: it holds any JSON value, including lone surrogates, and writes it as JSON."""
 
-    name = "kv"
+    name = "register"
     versions = (1, 1)
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.entity.state import entity_records
 from qcore.machines.entity.state.snapshot.snapshot_reader import LINES_PER_STEP
 from qcore.machines.interface import ApplyContext, StateMachine, SupportsGradualRestore
-from qcore.machines.register import REGISTERS_PER_STEP, KeyValueMachine
+from qcore.machines.register import REGISTERS_PER_STEP, RegisterMachine
 from tests.process.support.wire_client import string_schema
 
 COUNT = 10 * REGISTERS_PER_STEP // 4
@@ -30,8 +30,8 @@ def entities(count: int = COUNT) -> EntityStore:
     return store
 
 
-def registers(count: int = COUNT) -> KeyValueMachine:
-    machine = KeyValueMachine()
+def registers(count: int = COUNT) -> RegisterMachine:
+    machine = RegisterMachine()
     for number in range(count):
         machine.apply(
             json.dumps({"op": "set", "key": f"k{number}", "value": number}), ApplyContext(number, 1)
@@ -56,7 +56,7 @@ class Lines:
     ("make", "bound"), [(entities, LINES_PER_STEP), (registers, REGISTERS_PER_STEP)]
 )
 def test_each_part_is_bounded_and_only_the_last_has_an_effect(
-    make: type[EntityStore] | type[KeyValueMachine], bound: int
+    make: type[EntityStore] | type[RegisterMachine], bound: int
 ) -> None:
     source = make()
     other = type(source)()
@@ -86,7 +86,7 @@ def test_replaced_state_is_freed_in_parts() -> None:
 
 @pytest.mark.parametrize("make", [entities, registers])
 def test_abandoned_or_failed_restore_changes_nothing(
-    make: type[EntityStore] | type[KeyValueMachine],
+    make: type[EntityStore] | type[RegisterMachine],
 ) -> None:
     machine = make()
     before = machine.state_hash()

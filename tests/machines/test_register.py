@@ -11,23 +11,23 @@ from hypothesis import strategies as st
 
 from qcore.errors import StoreError
 from qcore.machines.interface import ApplyContext, StateMachine
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 
 
-def run(machine: KeyValueMachine, **command: object) -> Any:
+def run(machine: RegisterMachine, **command: object) -> Any:
     return json.loads(machine.apply(json.dumps(command), ApplyContext(1, 0)))
 
 
-def get(machine: KeyValueMachine, key: str) -> Any:
+def get(machine: RegisterMachine, key: str) -> Any:
     return json.loads(machine.query(json.dumps({"op": "get", "key": key})))
 
 
 def test_register_is_a_state_machine() -> None:
-    assert isinstance(KeyValueMachine(), StateMachine)
+    assert isinstance(RegisterMachine(), StateMachine)
 
 
 def test_commands_return_the_registers_value_after_them() -> None:
-    machine = KeyValueMachine()
+    machine = RegisterMachine()
     assert get(machine, "a") == {"ok": True, "value": None}
     assert run(machine, op="set", key="a", value={"x": [1, None]}) == {
         "ok": True,
@@ -43,7 +43,7 @@ def test_commands_return_the_registers_value_after_them() -> None:
 
 @pytest.mark.parametrize("old", [1.0, True, "1", None, 2])
 def test_cas_compares_json_values_and_reports_the_actual_one(old: object) -> None:
-    machine = KeyValueMachine()
+    machine = RegisterMachine()
     run(machine, op="set", key="a", value=1)
     before = machine.state_hash()
     result = run(machine, op="cas", key="a", old=old, new=5)
@@ -73,7 +73,7 @@ BAD = [
 
 @pytest.mark.parametrize(("command", "reason"), BAD)
 def test_a_bad_command_is_an_error_value_and_changes_nothing(command: str, reason: str) -> None:
-    machine = KeyValueMachine()
+    machine = RegisterMachine()
     run(machine, op="set", key="text", value="x")
     run(machine, op="set", key="big", value=2**63 - 1)
     before = machine.state_hash()
@@ -86,7 +86,7 @@ def test_a_bad_command_is_an_error_value_and_changes_nothing(command: str, reaso
 @pytest.mark.parametrize("query", ["{", '{"op": "set", "key": "a", "value": 1}'])
 def test_a_bad_query_raises(query: str) -> None:
     with pytest.raises(StoreError):
-        KeyValueMachine().query(query)
+        RegisterMachine().query(query)
 
 
 KEY_NAMES = ["a", "b", "c", "\u2028\n"]
@@ -103,7 +103,7 @@ COMMANDS = st.lists(
 )
 
 
-def contents(machine: KeyValueMachine) -> dict[str, str]:
+def contents(machine: RegisterMachine) -> dict[str, str]:
     return {key: machine.query(json.dumps({"op": "get", "key": key})) for key in KEY_NAMES}
 
 
@@ -111,7 +111,7 @@ def contents(machine: KeyValueMachine) -> dict[str, str]:
 def test_hashes_are_equal_exactly_when_states_are(
     one: list[dict[str, object]], two: list[dict[str, object]], cut: int
 ) -> None:
-    left, right = KeyValueMachine(), KeyValueMachine()
+    left, right = RegisterMachine(), RegisterMachine()
     for command in one:
         left.apply(json.dumps(command), ApplyContext(1, 0))
         left.state_hash()
@@ -124,26 +124,26 @@ def test_hashes_are_equal_exactly_when_states_are(
             json.dumps(command), ApplyContext(1, 0)
         )
     assert right.state_hash() == left.state_hash()
-    fresh = KeyValueMachine()
+    fresh = RegisterMachine()
     for command in two:
         fresh.apply(json.dumps(command), ApplyContext(1, 0))
     assert (fresh.state_hash() == left.state_hash()) == (contents(fresh) == contents(left))
 
 
 def test_snapshot_is_as_of_the_call() -> None:
-    machine = KeyValueMachine()
+    machine = RegisterMachine()
     run(machine, op="set", key="a", value=1)
     chunks = machine.snapshot()
     before = machine.state_hash()
     run(machine, op="set", key="a", value=2)
-    other = KeyValueMachine()
+    other = RegisterMachine()
     other.restore(chunks)
     assert other.state_hash() == before
 
 
 @pytest.mark.parametrize("keep", [0, 1, 2])
 def test_damaged_snapshot_is_rejected_and_changes_nothing(keep: int) -> None:
-    machine = KeyValueMachine()
+    machine = RegisterMachine()
     for key in "abc":
         run(machine, op="set", key=key, value=key)
     before = machine.state_hash()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.interface import ApplyContext, SupportsStateSize, counted_part
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from tests.machines.entity.harness import EPOCH_US, FOLDER, OBJECT, USER, StoreHarness, write
 from tests.machines.entity.test_determinism import REQUESTS, START
 from tests.machines.test_register import COMMANDS
@@ -36,7 +36,7 @@ def test_what_may_not_grow_does_not_grow_the_entity_store(requests: list[dict[st
 
 @given(COMMANDS)
 def test_what_may_not_grow_does_not_grow_the_registers(commands: list[dict[str, object]]) -> None:
-    machine = KeyValueMachine()
+    machine = RegisterMachine()
     for command in commands:
         text, before = json.dumps(command), machine.state_bytes
         machine.apply(text, ApplyContext(1, 0))
@@ -143,7 +143,7 @@ def test_the_machine_that_counts_may_be_wrapped() -> None:
         def __init__(self, inner: object) -> None:
             self.inner = inner
 
-    machine = KeyValueMachine()
+    machine = RegisterMachine()
     assert isinstance(machine, SupportsStateSize)
     assert counted_part(machine) is machine
     assert counted_part(Wrapper(machine)) is machine  # type: ignore[arg-type]  # only `inner` matters

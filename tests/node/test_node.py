@@ -19,7 +19,7 @@ from qcore.core.effects import SaveHardState, Write
 from qcore.core.entry import DurableState, HardState, Membership
 from qcore.errors import DiskFull, OutcomeUnknown, StateMachineFailed, StorageError, StoreError
 from qcore.machines.interface import ApplyContext
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.node.application import Application, EntityApplication, TextApplication
 from qcore.node.config import NodeConfig
 from qcore.node.observability.logs import NodeLog
@@ -223,7 +223,7 @@ def test_a_follower_acknowledges_nothing_before_it_is_durable(tmp_path: Path) ->
 
 
 def test_a_machine_that_raises_stops_the_node(tmp_path: Path) -> None:
-    class Broken(KeyValueMachine):
+    class Broken(RegisterMachine):
         def apply(self, command: str, context: ApplyContext) -> str:
             if "boom" in command:
                 raise ZeroDivisionError("boom")
@@ -243,7 +243,7 @@ def test_a_machine_that_raises_stops_the_node(tmp_path: Path) -> None:
 
 def test_a_user_defined_machine_runs_in_a_real_node(tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with running(tmp_path, TextApplication(KeyValueMachine())) as world:
+        async with running(tmp_path, TextApplication(RegisterMachine())) as world:
             done = await world.client.perform({"Write": '{"op":"set","key":"k","value":7}'})
             assert done["Write"] == {"response": '{"ok":true,"value":7}', "error": None}
             seen = await world.client.perform({"Read": '{"op":"get","key":"k"}'})

@@ -12,7 +12,7 @@ from qcore.core.events import Campaign, MessageReceived, WriteDurable
 from qcore.core.log.durable_state import apply_write
 from qcore.core.messages import InstallSnapshot
 from qcore.core.version import LATEST_RULES, ClusterVersion
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.recording import GeneratorState, LifeRecorder, RecordingEnd, StartOfLife, read_lives
 from qcore.recording.line_checksum import with_checksum, without_checksum
 from qcore.replica.access.access_commands import SetPassword, SetRole, SetUser, command_text
@@ -34,7 +34,7 @@ class Recorded:
     def __init__(self, path: Path, durable: DurableState | None = None) -> None:
         if durable is None:
             membership = Membership((1,), addresses=((1, "a:1"),), cluster_id="c")
-            version = ClusterVersion(LATEST_RULES, "kv", 1)
+            version = ClusterVersion(LATEST_RULES, "register", 1)
             begin = [
                 Entry(1, 1, "membership", membership.to_json(), 0),
                 Entry(2, 1, "version", version.to_json(), 0),
@@ -44,11 +44,11 @@ class Recorded:
         generator = GeneratorState(5)
         config = ReplicaConfig(RaftConfig(1), keep_entries=0)
         self.replica = Replica(
-            config, KeyValueMachine(), durable, rng=generator.generator(), now=self.now
+            config, RegisterMachine(), durable, rng=generator.generator(), now=self.now
         )
         start = StartOfLife(
             config=config,
-            machine="kv",
+            machine="register",
             now=self.now,
             wall_us=0,
             generator=generator,
@@ -170,10 +170,10 @@ def test_a_recording_ends_before_a_snapshot_with_users(tmp_path: Path) -> None:
 
 def test_what_members_compare_is_the_same_in_a_replay() -> None:
     """Members send each other digests, so a replay without the hashes has to make the same ones."""
-    version = ClusterVersion(LATEST_RULES, "kv", 1)
+    version = ClusterVersion(LATEST_RULES, "register", 1)
     compared = []
     for password_hash in (HASH, redacted(HASH), HASH + "2"):
-        table, machine = AccessTable(), KeyValueMachine()
+        table, machine = AccessTable(), RegisterMachine()
         digests = StateDigests(machine, table, hash_log=True)
         entry = Entry(1, 1, "access", command_text(SetUser("root", password_hash, (ADMIN,))), 0)
         table.apply(entry)

@@ -15,7 +15,7 @@ from qcore.core.config import RaftConfig, Safeguards
 from qcore.core.entry import DurableState, Entry, HardState, Membership, Snapshot, SnapshotMeta
 from qcore.core.events import Tick
 from qcore.errors import ConfigError
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.recording import (
     GeneratorState,
     Life,
@@ -42,7 +42,7 @@ CONFIG = ReplicaConfig(
 def start(durable: DurableState | None = None, seed: int = 5) -> StartOfLife:
     return StartOfLife(
         config=CONFIG,
-        machine="kv",
+        machine="register",
         now=1000,
         wall_us=2_000_000,
         generator=GeneratorState(seed),
@@ -55,7 +55,7 @@ class StandIn:
     """What the recorder reads of a replica, with other steps."""
 
     def __init__(self, step: Callable[..., list[ReplicaEffect]]) -> None:
-        made = Replica(CONFIG, KeyValueMachine(), DurableState(), rng=Random(1), now=0)
+        made = Replica(CONFIG, RegisterMachine(), DurableState(), rng=Random(1), now=0)
         self.digests, self.machine, self.access = made.digests, made.machine, made.access
         self.applied_index, self.restoring = made.applied_index, made.restoring
         self._step = step

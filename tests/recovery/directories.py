@@ -21,7 +21,7 @@ from qcore.core.entry import (
 )
 from qcore.core.version import ClusterVersion
 from qcore.errors import StorageError
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.node.peers.known_members_file import load_known_members
 from qcore.node.peers.node_key_file import load_or_create_key
 from qcore.replica.peers.known_members import KnownMember
@@ -29,9 +29,9 @@ from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 
 NODE_ID = 1
 WAL_BYTES = 60_000
-VERSION = ClusterVersion(5, "kv", 1)
-#: A snapshot of a node without users and sessions, with a state of the machine `kv`.
-SNAPSHOT_TEXT = '{"sessions":0}\n' + "".join(KeyValueMachine().snapshot())
+VERSION = ClusterVersion(5, "register", 1)
+#: A snapshot of a node without users and sessions, with a state of the machine `register`.
+SNAPSHOT_TEXT = '{"sessions":0}\n' + "".join(RegisterMachine().snapshot())
 MET = {2: KnownMember("2" * 32, 0), 3: KnownMember("3" * 32, 0)}
 
 
@@ -51,7 +51,7 @@ MEMBERS = Membership(
 
 
 def entry(index: int, kind: EntryKind = "command", data: str | None = None, term: int = 2) -> Entry:
-    """An entry; by default a write to the machine `kv`."""
+    """An entry; by default a write to the machine `register`."""
     text = f'["set","key {index}","{index}"]' if data is None else data
     return Entry(index, term, kind, text, 1_700_000_000_000_000 + index, 1000 * index)
 

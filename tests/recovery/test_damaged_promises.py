@@ -75,10 +75,12 @@ def test_no_node_starts_on_damaged_promises(
     change(founder / FILE_NAME)
 
     async def begin() -> None:
-        config = NodeConfig.of(NODE_ID, founder, ws_addr=Address("127.0.0.1", 0), machine="kv")
+        config = NodeConfig.of(
+            NODE_ID, founder, ws_addr=Address("127.0.0.1", 0), machine="register"
+        )
         storage = open_storage(founder)
         try:
-            ReplicaNode(config, application_of("kv"), storage, NodeLog(NODE_ID))
+            ReplicaNode(config, application_of("register"), storage, NodeLog(NODE_ID))
         finally:
             storage.close()
 

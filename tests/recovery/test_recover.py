@@ -15,7 +15,7 @@ from qcore.core.effects import AppendLog, SaveHardState
 from qcore.core.entry import HardState, Membership
 from qcore.errors import ConfigError, DiskFull, IncompatibleVersion
 from qcore.machines.entity.entity_store import EntityStore
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.node.peers.node_key_file import read_key
 from qcore.node.watches.divergence import DivergenceMarkFile
 from qcore.recovery.checks.data_dir_check import check_data_dir
@@ -44,7 +44,7 @@ from tests.recovery.directories import (
 
 
 def command(index: int, key: str) -> AppendLog:
-    """A write to the machine `kv`."""
+    """A write to the machine `register`."""
     return AppendLog(1, [entry(index, data=json.dumps({"op": "set", "key": key, "value": index}))])
 
 
@@ -69,7 +69,7 @@ def left(sample: Sample, tmp_path: Path) -> Path:
 
 def recovered(*directories: Path, members: dict[int, str] | None = None) -> Recovered:
     plan = plan_recovery(directories, members)
-    return carry_out(plan, KeyValueMachine(), Bumps(), os.urandom)
+    return carry_out(plan, RegisterMachine(), Bumps(), os.urandom)
 
 
 def test_plan_changes_nothing_and_names_what_is_kept(left: Path) -> None:
@@ -83,7 +83,7 @@ def test_plan_changes_nothing_and_names_what_is_kept(left: Path) -> None:
 def test_whole_log_becomes_the_state_of_the_new_cluster(left: Path) -> None:
     DivergenceMarkFile(left).save(3)
     plan = plan_recovery([left], {1: "new:1"}, even_if_diverged=True)
-    done = carry_out(plan, KeyValueMachine(), Bumps(), os.urandom)
+    done = carry_out(plan, RegisterMachine(), Bumps(), os.urandom)
     storage = open_storage(left)
     state, identity = storage.load(), storage.identity()
     storage.close()
@@ -172,7 +172,7 @@ def test_node_that_ran_after_the_plan_stops_the_recovery(left: Path) -> None:
     storage.write([command(63, "new")])
     storage.close()
     with pytest.raises(RecoveryRefused, match="has changed"):
-        carry_out(plan, KeyValueMachine(), Bumps(), os.urandom)
+        carry_out(plan, RegisterMachine(), Bumps(), os.urandom)
     storage = open_storage(left)
     assert storage.load().entries[-1].index == 63
     storage.close()
@@ -183,8 +183,8 @@ def test_lost_key_does_not_cost_the_state(left: Path) -> None:
     (left / "node.key").unlink()
     with unchanged(left):
         plan = plan_recovery([left], None)
-        preview(plan, KeyValueMachine(), Bumps(), os.urandom)
-    done = carry_out(plan, KeyValueMachine(), Bumps(), os.urandom)
+        preview(plan, RegisterMachine(), Bumps(), os.urandom)
+    done = carry_out(plan, RegisterMachine(), Bumps(), os.urandom)
     key = read_key(left)
     assert key is not None
     assert done.new.snapshot.meta.membership.key_of(1) == key.public != MEMBERS.key_of(1)
@@ -210,7 +210,7 @@ def test_copies_do_not_stay_if_one_cannot_be_made(
 
 def test_another_state_machine_changes_nothing(left: Path) -> None:
     plan = plan_recovery([left], None)
-    with unchanged(left), pytest.raises(IncompatibleVersion, match="kv"):
+    with unchanged(left), pytest.raises(IncompatibleVersion, match="register"):
         carry_out(plan, EntityStore(), Bumps(), os.urandom)
 
 
@@ -240,7 +240,7 @@ def test_crash_at_any_step_leaves_the_old_or_the_new_state(
                 patch.setattr(recover_module, step, end)
             plan = plan_recovery([path], None)
             with pytest.raises(Ended):
-                carry_out(plan, KeyValueMachine(), Bumps(), os.urandom)
+                carry_out(plan, RegisterMachine(), Bumps(), os.urandom)
         report = check_data_dir(path)
         assert report.faults == []
         assert report.log is not None
@@ -291,7 +291,7 @@ def test_learner_alone_begins_a_cluster_if_it_is_named(left: Path) -> None:
         plan_recovery([left], None)
     plan = plan_recovery([left], {1: "a:1"})
     assert not plan.judgement.loses_nothing
-    done = carry_out(plan, KeyValueMachine(), Bumps(), os.urandom)
+    done = carry_out(plan, RegisterMachine(), Bumps(), os.urandom)
     assert done.new.snapshot.meta.membership.voters == (1,)
 
 
@@ -300,15 +300,17 @@ def test_command_shows_the_plan_and_does_it_with_yes(left: Path) -> None:
         "node",
         "recover",
         "--machine",
-        "kv",
+        "register",
         "--data-dir",
         str(left),
         "--members",
         "1=127.0.0.1:1",
     ]
     before = state_of(left)
-    other = run_here(*["entity" if word == "kv" else word for word in words])
-    assert (other.code, "state machine is 'kv'" in other.stderr) == (5, True), "before --yes, too"
+    other = run_here(*["entity" if word == "register" else word for word in words])
+    assert (other.code, "state machine is 'register'" in other.stderr) == (5, True), (
+        "before --yes, too"
+    )
     planned = run_here(*words)
     assert planned.code == 0
     assert "nothing was changed" in planned.stdout

@@ -261,7 +261,7 @@ def test_positions_always_grow_and_the_machine_stays(
 ) -> None:
     users = users if rules >= 5 else 0
     text = state_text(rules, sessions, users)
-    meta = SnapshotMeta(index, term, 5, MEMBERS, 6, ClusterVersion(rules, "kv", 1))
+    meta = SnapshotMeta(index, term, 5, MEMBERS, 6, ClusterVersion(rules, "register", 1))
     membership = new_membership(ALONE, keys(), "new", rules)
     try:
         new = begin(meta, cleared(text, rules), membership, Bumps(bump_index, bump_term))

@@ -12,7 +12,7 @@ from qcore.core.effects import MessageDropped
 from qcore.core.messages import RequestVoteResponse
 from qcore.errors import ConfigError, StateMachineFailed
 from qcore.machines.interface import MAX_RESULT_BYTES
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.leadership import Leadership
 from qcore.replica.machine_results import digest_of, exception_text, within_bound
@@ -42,7 +42,7 @@ def test_leadership_is_the_same_after_its_way_as_text() -> None:
     assert Leadership.from_json(Leadership(3, 7).to_json()) == Leadership(3, 7)
 
 
-class Failing(KeyValueMachine):
+class Failing(RegisterMachine):
     def __init__(self, error: Exception) -> None:
         super().__init__()
         self.error = error
@@ -107,9 +107,9 @@ def test_many_unfinished_requests_are_not_swept_again_and_again(
 
 def test_snapshot_of_another_machine_is_not_restorable() -> None:
     table = '{"sessions":0}\n'
-    check_restorable(table + "".join(KeyValueMachine().snapshot()), KeyValueMachine())
+    check_restorable(table + "".join(RegisterMachine().snapshot()), RegisterMachine())
     with pytest.raises(StateMachineFailed, match="restoring a snapshot raised"):
-        check_restorable(f"{table}no state of a register machine", KeyValueMachine())
+        check_restorable(f"{table}no state of a register machine", RegisterMachine())
 
 
 def test_dropped_message_is_in_the_trace() -> None:

@@ -233,7 +233,7 @@ def other_value(each: SettingField, number: int = 0) -> Any:
     if kind == tuple[str, ...]:
         return (f"https://a-{step}.example", f"http://b.example:{step}")
     choices = {"log_format": ("json", "text"), "log_level": ("error", "debug")}
-    return choices.get(each.name, ("kv", "entity"))[number % 2]
+    return choices.get(each.name, ("register", "entity"))[number % 2]
 
 
 def held(config: ReplicaConfig | NodeConfig, name: str) -> Any:
@@ -303,9 +303,13 @@ def option_of(each: SettingField, value: Any) -> list[str]:
 
 
 def test_settings_in_python_have_the_defaults_of_a_node() -> None:
-    config = NodeConfig.of(1, Path("d"), heartbeat_ms=7, max_clients=9, machine="kv")
+    config = NodeConfig.of(1, Path("d"), heartbeat_ms=7, max_clients=9, machine="register")
     assert NodeConfig.of(1, Path("d"), allow_origins=["null"]).allow_origins == ("null",)
-    assert (config.raft.heartbeat_ms, config.limits.max_clients, config.machine) == (7, 9, "kv")
+    assert (config.raft.heartbeat_ms, config.limits.max_clients, config.machine) == (
+        7,
+        9,
+        "register",
+    )
     assert config.raft.election_timeout_min_ms == 500
     assert config.replica.snapshot_entries == 50_000
     assert RaftConfig(1).election_timeout_min_ms == 150

@@ -37,10 +37,10 @@ except AssertionError as error:
 """
 MACHINE = """
 from hypothesis import strategies as st
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.testing.conformance.state_machine_conformance import StateMachineConformance
 
-class Draws(KeyValueMachine):
+class Draws(RegisterMachine):
     made = 0
     def __init__(self):
         super().__init__()

@@ -116,7 +116,7 @@ def test_a_wrong_id_names_the_right_ones(cluster: LocalCluster, wrong: int) -> N
         ({"heartbeat": 5}, "no setting is called 'heartbeat': did you mean heartbeat_ms"),
         ({"ws_addr": "127.0.0.1:1"}, "LocalCluster chooses ws_addr itself"),
         ({"node_id": 7}, "LocalCluster chooses node_id itself"),
-        ({"machine": "kv"}, "give the argument `machine`"),
+        ({"machine": "register"}, "give the argument `machine`"),
         ({"trace": "run.jsonl"}, "give the argument `trace`"),
     ],
 )

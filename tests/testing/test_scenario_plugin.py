@@ -78,9 +78,9 @@ class TestSimulate:
 
 
 def test_a_machine_of_the_test(simulate):
-    from qcore.machines import KeyValueMachine
+    from qcore.machines import RegisterMachine
 
-    simulate("slow.yaml", machine=KeyValueMachine, requests=lambda rng: ("read", "{}"))
+    simulate("slow.yaml", machine=RegisterMachine, requests=lambda rng: ("read", "{}"))
 """
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from qcore.analysis import LEADERSHIP_KINDS, load, merge, read_tables
 from qcore.errors import ConfigError
-from qcore.machines import KeyValueMachine
+from qcore.machines import RegisterMachine
 from qcore.sim import TraceWriter, parse_scenario, run_scenario
 from qcore.trace import CompactTrace, TraceRecord, open_trace, parse_trace, read_trace
 
@@ -147,7 +147,7 @@ def test_a_failed_run_leaves_its_records_and_says_so(tmp_path: Path) -> None:
     path = tmp_path / "run.qtrace"
     scenario = parse_scenario("workload: {clients: 2, rate_per_s: 200}\nuntil_ms: 3000\n")
     with pytest.raises(ConfigError, match="the fault of a user"):
-        run_scenario(scenario, trace=path, machine=KeyValueMachine, requests=requests)
+        run_scenario(scenario, trace=path, machine=RegisterMachine, requests=requests)
     *records, note = read_trace(path)
     invoked = [r for r in records if r.kind == "op" and r.fields["phase"] == "invoke"]
     assert len(invoked) >= 98

@@ -32,7 +32,7 @@ _NAME: Final = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 #: So that no line of the files becomes too long.
 _MAX_NAME_CHARS: Final = 24
 #: Names of machines of qcore.
-_TAKEN: Final = ("entity", "kv")
+_TAKEN: Final = ("entity", "kv", "register")
 
 
 @app.callback()

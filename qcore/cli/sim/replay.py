@@ -88,8 +88,8 @@ def replay(
         typer.Option(
             "--with-machine",
             metavar="NAME",
-            help="The state machine of a recording, in place of the recorded one: entity, kv, FILE.py:CLASS or "
-            "MODULE:CLASS.",
+            help="The state machine of a recording, in place of the recorded one: entity, kv, register, FILE.py:CLASS "
+            "or MODULE:CLASS.",
         ),
     ] = None,
     stall_timeout: StallTimeoutOption = STALL_TIMEOUT_S,

@@ -23,6 +23,8 @@ from qcore.machines.snapshot_chunks import to_chunks, to_lines
 from qcore.release import unknown_format
 
 _FORMAT: Final = "qcore-keys"
+#: Of `qcore.machines.register`.
+_REGISTER_FORMAT: Final = "qcore-kv"
 _VERSION: Final = 1
 #: Limits of the work before each item of a gradual restore.
 LINES_PER_STEP: Final = 500
@@ -117,6 +119,11 @@ def read_state(chunks: Iterable[str]) -> Iterator[KeyValueState | None]:
 class _Header:
     def __init__(self, line: str) -> None:
         value = from_json(line)
+        if isinstance(value, dict) and value.get("format") == _REGISTER_FORMAT:
+            raise StoreError(
+                "restore: the snapshot is of the register machine, which was called `kv` in 0.1.0: "
+                "give --machine register"
+            )
         if not isinstance(value, dict) or value.get("format") != _FORMAT:
             raise StoreError(f"restore: line 1 is not the header of a {_FORMAT} snapshot")
         if value.get("version") != _VERSION:

@@ -11,7 +11,8 @@ from qcore.errors import ConfigError
 from qcore.files import open_to_append, special_file_kind
 from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.interface import StateMachine
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.kv.kv_machine import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.node.observability.line_writer import LineWriter
 from qcore.node.observability.logs import NodeLog
 from qcore.recording import GeneratorState, LifeRecorder, StartOfLife
@@ -156,7 +157,9 @@ def name_of_machine(machine: StateMachine, setting: str) -> str:
         machine: the state machine.
         setting: `NodeConfig.machine`, which says nothing if the program gave an application itself.
     """
-    built_in = {EntityStore: "entity", KeyValueMachine: "kv"}.get(type(machine))
+    built_in = {EntityStore: "entity", KeyValueMachine: "kv", RegisterMachine: "register"}.get(
+        type(machine)
+    )
     if built_in is not None:
         return built_in
     where, _, cls = setting.rpartition(":")

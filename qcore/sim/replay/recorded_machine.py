@@ -8,8 +8,9 @@ from pathlib import Path
 from qcore.errors import ConfigError
 from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.interface import StateMachine
+from qcore.machines.kv.kv_machine import KeyValueMachine
 from qcore.machines.loader import load_machine
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.recording import StartOfLife
 from qcore.recording.run_recordings import COLLECTIONS
 from qcore.sim.workload.collections.collections_machine import CollectionsMachine
@@ -45,6 +46,7 @@ def machine_named(name: str) -> Callable[[], StateMachine]:
     built_in: dict[str, Callable[[], StateMachine]] = {
         "entity": EntityStore,
         "kv": KeyValueMachine,
+        "register": RegisterMachine,
         COLLECTIONS: CollectionsMachine,
     }
     if name in built_in:
@@ -56,7 +58,7 @@ def machine_named(name: str) -> Callable[[], StateMachine]:
         )
     if ":" not in name:
         raise ConfigError(
-            f"no state machine is called {name!r}: give entity, kv, FILE.py:CLASS or MODULE:CLASS"
+            f"no state machine is called {name!r}: give entity, kv, register, FILE.py:CLASS or MODULE:CLASS"
         )
     try:
         return load_machine(name, Path())

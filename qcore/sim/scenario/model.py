@@ -209,7 +209,7 @@ class Scenario(Spec):
             )
         if self.workload.sessions:
             raise RegistersNeeded(
-                "workload.sessions adds to registers: it needs the machine kv, not a custom machine"
+                "workload.sessions adds to registers: it needs the machine register, not a custom machine"
             )
         if self.workload.watchers.count and not self.workload.watchers.topics:
             raise RegistersNeeded(

@@ -213,8 +213,8 @@ class OperationCodec(Protocol):
         ...
 
 
-class KeyValueCodec:
-    """Encodes operations for `qcore.machines.register.KeyValueMachine`."""
+class RegisterCodec:
+    """Encodes operations for `qcore.machines.register.RegisterMachine`."""
 
     has_cas = True
     setup: Sequence[str] = ()
@@ -256,6 +256,56 @@ class KeyValueCodec:
         if op.kind == "read":
             op.output = decoded["value"]
         return None
+
+
+class KeyValueCodec:
+    """Encodes operations for `qcore.machines.kv.kv_machine.KeyValueMachine`. The text of a key is the value as JSON.
+
+    A key that does not exist is a register that was never set, and setting it to null deletes it.
+    """
+
+    has_cas = True
+    setup: Sequence[str] = ()
+
+    def take_setup_result(self, number: int, result: str) -> None:
+        raise AssertionError("the key-value machine needs no setup")
+
+    def can_encode(self, key: str) -> bool:
+        return True
+
+    def encode(self, op: ClientOperation) -> tuple[RequestKind, str]:
+        if op.kind == "read":
+            return "read", json.dumps({"op": "range", "key": op.key})
+        if op.kind == "cas":
+            holds: dict[str, object] = {"key": op.key}
+            if op.expected is None:
+                holds["exists"] = False
+            else:
+                holds["value"] = json.dumps(op.expected)
+            then = [_key_write(op.key, op.value)]
+            return "write", json.dumps({"op": "txn", "if": [holds], "then": then})
+        return "write", json.dumps(_key_write(op.key, op.value))
+
+    def watch_request(self, topic: str) -> str:
+        return json.dumps({"key": topic})
+
+    def decode_result(self, op: ClientOperation, result: str) -> str | None:
+        decoded = json.loads(result)
+        if not decoded["ok"]:
+            return str(decoded["error"])
+        if op.kind == "cas":
+            op.output = bool(decoded["succeeded"])
+        elif op.kind == "read":
+            found = decoded["kvs"]
+            op.output = json.loads(found[0]["value"]) if found else None
+        return None
+
+
+def _key_write(key: str, value: Value) -> dict[str, object]:
+    """The operation that sets a key, or deletes it if the value is null."""
+    if value is None:
+        return {"op": "delete", "key": key}
+    return {"op": "put", "key": key, "value": json.dumps(value)}
 
 
 def _json_text(value: Value) -> str:
@@ -375,10 +425,16 @@ def codec_for(name: str, keys: int) -> OperationCodec:
     """The codec for a built-in state machine.
 
     Args:
-        name: `kv` or `entity`.
+        name: `register`, `kv` or `entity`.
         keys: how many registers the workload uses.
     """
-    return EntityCodec(keys) if name == "entity" else KeyValueCodec()
+    match name:
+        case "entity":
+            return EntityCodec(keys)
+        case "kv":
+            return KeyValueCodec()
+        case _:
+            return RegisterCodec()
 
 
 register_copies(globals())

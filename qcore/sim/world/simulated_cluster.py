@@ -41,8 +41,8 @@ from qcore.sim.workload.operation_history import OperationHistory
 from qcore.sim.workload.operations import (
     ClientOperation,
     CustomMachineCodec,
-    KeyValueCodec,
     OperationCodec,
+    RegisterCodec,
     codec_for,
 )
 from qcore.sim.workload.sim_client import ReadMix, RequestMessage, ResponseMessage, SimClient
@@ -358,7 +358,7 @@ class SimulatedCluster:
             [address_of(node) for node in self.nodes],
             self.streams,
             self.history,
-            has_registers=isinstance(self.codec, KeyValueCodec),
+            has_registers=isinstance(self.codec, RegisterCodec),
         )
 
     def _make_watchers(self, checker: WatchChecker | None) -> list[SimWatcher]:

@@ -110,7 +110,7 @@ class StorageConformance(StorageRejections, StorageCrashes, StorageSpace):
             Entry(3, 2**40, "membership", Membership(voters=(1, 2)).to_json(), 2**53 + 1),
             Entry(4, 2**40, "command", "\0 nul, ünï, 漢, \U0001f600, \r\n, '\"\\", 2**62),
             Entry(5, 2**62, "command", "x" * 300_000, 2**62),
-            Entry(6, 2**62, "version", ClusterVersion(2, "kv", 3).to_json(), 2**62),
+            Entry(6, 2**62, "version", ClusterVersion(2, "register", 3).to_json(), 2**62),
             Entry(7, 2**62, "session", "", 2**62, 1),
             Entry(8, 2**62, "command", "\0 ünï", 2**62, 2**62),
             Entry(9, 2**62, "access", "{}", 2**62, 2**62, "a" * 64),
@@ -242,7 +242,7 @@ class StorageConformance(StorageRejections, StorageCrashes, StorageSpace):
         snapshot = Snapshot(
             SnapshotMeta(2**40, 2**50, 2**62, membership), "\0 ünï 漢 \U0001f600\r\n"
         )
-        for clock_us, version in ((0, FIRST_VERSION), (2**61, ClusterVersion(2, "kv", 7))):
+        for clock_us, version in ((0, FIRST_VERSION), (2**61, ClusterVersion(2, "register", 7))):
             meta = replace(snapshot.meta, last_included_clock_us=clock_us, version=version)
             expected = replace(snapshot, meta=meta)
             opener = self.make()

@@ -191,5 +191,5 @@ def _snapshot(index: int, term: int, time_us: int, text: str) -> Snapshot:
     membership = Membership(
         voters=(1, 2, 3), addresses=((1, "127.0.0.1:1"),), cluster_id=f"c{index}"
     )
-    version = ClusterVersion(1 + index % 2, "kv" if index % 2 else "", 1)
+    version = ClusterVersion(1 + index % 2, "register" if index % 2 else "", 1)
     return Snapshot(SnapshotMeta(index, term, time_us, membership, index % 3, version), text * 3)

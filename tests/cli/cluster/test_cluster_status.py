@@ -28,7 +28,7 @@ NEW: dict[str, Any] = {
             "supported": [1, 5],
             "waits_for": "node 2 supports only up to 1",
         },
-        "machine": {"name": "kv", "recorded": False, "active": 1, "supported": [1, 1]},
+        "machine": {"name": "register", "recorded": False, "active": 1, "supported": [1, 1]},
     },
 }
 
@@ -44,7 +44,7 @@ def of_0_1_0() -> dict[str, Any]:
 def test_each_row_has_program_rules_and_machine() -> None:
     rows = status_rows(["a:1", "b:1", "c:1"], [NEW, of_0_1_0(), TransportError("refused")])
     shown = [(row["qcore"], row["rules"], row["machine"]) for row in rows]
-    assert shown == [("0.2.0", "1 of 1-5", "kv 1"), ("0.1.0", "1", "?"), (None, None, None)]
+    assert shown == [("0.2.0", "1 of 1-5", "register 1"), ("0.1.0", "1", "?"), (None, None, None)]
 
 
 def test_a_note_names_who_prevents_the_raise(capsys: pytest.CaptureFixture[str]) -> None:

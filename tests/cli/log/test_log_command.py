@@ -34,7 +34,7 @@ def run(*arguments: str | Path) -> Result:
 @pytest.mark.parametrize(
     ("kind", "data", "machine", "text"),
     [
-        ("noop", "", "kv", "the leader of term 2 begins"),
+        ("noop", "", "register", "the leader of term 2 begins"),
         (
             "version",
             ClusterVersion(4, "bank", 2).to_json(),
@@ -51,7 +51,12 @@ def run(*arguments: str | Path) -> Result:
         ("session", '["close", 7]', "", "session 7: close"),
         ("session", '["keep", 7]', "", "session 7: keep alive"),
         ("session", '["tick"]', "", "drop expired sessions"),
-        ("session", '["run", 7, 3, 2, "add 1"]', "kv", "session 7 #3 (acknowledged 2): add 1"),
+        (
+            "session",
+            '["run", 7, 3, 2, "add 1"]',
+            "register",
+            "session 7 #3 (acknowledged 2): add 1",
+        ),
         (
             "session",
             json.dumps(["run", 7, 3, 2, '{"DeleteEntity":{"entity_id":{"typ":"User","id":7}}}']),

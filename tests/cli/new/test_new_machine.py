@@ -100,7 +100,7 @@ def test_possible_names(name: str) -> None:
         ("--", "beginning with a letter"),
         ("a\n", "for example a"),
         ("entity", "is a state machine of qcore"),
-        ("kv", "is a state machine of qcore"),
+        ("register", "is a state machine of qcore"),
     ],
 )
 def test_impossible_names(folder: Path, name: str, proposal: str) -> None:

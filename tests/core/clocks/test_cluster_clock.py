@@ -29,7 +29,7 @@ WALL_US = 1_700_000_000_000_000
 SECOND_US = 1_000_000
 YEAR_US = 365 * 86_400 * SECOND_US
 BOUND_US = 1000 * 1000
-VERSION_2 = ClusterVersion(2, "kv", 1)
+VERSION_2 = ClusterVersion(2, "register", 1)
 
 
 def cluster_of(

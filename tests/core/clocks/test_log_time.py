@@ -111,7 +111,7 @@ def test_safety_checks_detect_log_time_that_goes_back() -> None:
 def test_safety_checks_detect_cluster_clock_that_goes_back() -> None:
     cluster = CoreCluster.of(1)
     cluster.elect(1)
-    cluster.step(1, Propose([ClusterVersion(2, "kv", 1).to_json()], 1, ["version"]))
+    cluster.step(1, Propose([ClusterVersion(2, "register", 1).to_json()], 1, ["version"]))
     cluster.settle()
     cluster.advance(100)
     cluster.propose(1, "late")

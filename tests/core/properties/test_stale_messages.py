@@ -151,7 +151,7 @@ def test_a_clock_that_goes_back_is_not_followed() -> None:
 
 def test_pre_votes_after_the_takeover_deadline_do_not_count() -> None:
     """The target's process was paused. The old pre-votes prove nothing about which voters are reachable now."""
-    version = Entry(2, 1, "version", ClusterVersion(2, "kv", 1).to_json(), 0)
+    version = Entry(2, 1, "version", ClusterVersion(2, "register", 1).to_json(), 0)
     core = restored((1,), commit=1)
     receive(core, 2, AppendEntries(1, 2, 1, 1, 1, [version]))
     core.step(WriteDurable(core._server.last_write_id), LATER)

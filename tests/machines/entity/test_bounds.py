@@ -14,7 +14,7 @@ from qcore.machines.entity.requests.perform_requests import parse_request
 from qcore.machines.entity.state.child_list import ChildList
 from qcore.machines.entity.state.entity_id import EntityId
 from qcore.machines.interface import ApplyContext
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from tests.machines.entity.harness import (
     OBJECT,
     StoreHarness,
@@ -357,7 +357,7 @@ def test_a_register_is_bounded() -> None:
 
     def run(rules: int, **command: object) -> Any:
         context = ApplyContext(1, 1, rules=rules)
-        return json.loads(KeyValueMachine().apply(json.dumps(command), context))
+        return json.loads(RegisterMachine().apply(json.dumps(command), context))
 
     assert run(3, op="set", key="a", value="é" * most)["ok"]
     error = run(3, op="set", key="a", value="é" * (most + 1))["error"]
@@ -366,7 +366,7 @@ def test_a_register_is_bounded() -> None:
 
 
 def test_a_large_register_is_not_parsed_to_add_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    machine = KeyValueMachine()
+    machine = RegisterMachine()
     machine.apply(json.dumps({"op": "set", "key": "a", "value": [1] * 100}), ApplyContext(1, 1))
     monkeypatch.setattr("qcore.machines.register.json.loads", lambda text: pytest.fail("parsed"))
     result = machine.apply('{"op":"add","key":"a","amount":1}', ApplyContext(2, 1))

@@ -287,8 +287,8 @@ PROGRAM = """
 import json, sys
 from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.interface import ApplyContext
-from qcore.machines.register import KeyValueMachine
-store, registers = EntityStore(), KeyValueMachine()
+from qcore.machines.register import RegisterMachine
+store, registers = EntityStore(), RegisterMachine()
 for index, command in enumerate(json.load(sys.stdin), start=1):
     print(store.apply(command, ApplyContext(index, 1_700_000_000_000_000 + index)))
     print(store.state_hash())

@@ -26,8 +26,8 @@ from qcore.replica.peers.known_members import WAS_WIPED
 from qcore.runtime.real import REAL
 
 MEMBERS = [(1, "10.0.0.1:80"), (2, "10.0.0.2:80"), (3, "10.0.0.3:80")]
-VERSION = ClusterVersion(3, "kv", 1)
-SUPPORT = VersionSupport(1, 3, "kv", 1, 1)
+VERSION = ClusterVersion(3, "register", 1)
+SUPPORT = VersionSupport(1, 3, "register", 1, 1)
 TIMEOUT_MS = 1000
 
 
@@ -268,14 +268,16 @@ def test_the_cluster_id_of_a_token_covers_the_first_entries() -> None:
         made("red", MEMBERS[:2], VERSION),
         made("red", moved, VERSION),
         made("red", MEMBERS, None),
-        made("red", MEMBERS, ClusterVersion(2, "kv", 1)),
+        made("red", MEMBERS, ClusterVersion(2, "register", 1)),
     ]
     assert len({one, *others}) == 6
     assert (
         new_cluster(MEMBERS, 1, new_token=REAL.new_token).cluster_id
         != new_cluster(MEMBERS, 1, new_token=REAL.new_token).cluster_id
     )
-    upgraded = new_cluster(MEMBERS, 1, "red", ClusterVersion(3, "kv", 2), new_token=REAL.new_token)
+    upgraded = new_cluster(
+        MEMBERS, 1, "red", ClusterVersion(3, "register", 2), new_token=REAL.new_token
+    )
     assert upgraded.is_cluster(one), "a newer program knows the cluster by its token"
     assert not new_cluster(MEMBERS, 1, "blue", VERSION, new_token=REAL.new_token).is_cluster(one)
 

@@ -29,7 +29,7 @@ from qcore.errors import (
 )
 from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.interface import ApplyContext, StateMachine
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.node.api.snapshot_requests import DEFAULT_TIMEOUT_MS, IDLE_S, MAX_PINS, READ_CHARS
 from qcore.node.application import Application, EntityApplication, TextApplication
 from qcore.replica.access.access_table import AccessTable
@@ -137,10 +137,10 @@ async def fill_awkward(world: Running) -> None:
     ("application", "fill", "fresh"),
     [
         (EntityApplication(), fill_entities, EntityStore()),
-        (TextApplication(KeyValueMachine()), fill_kv, KeyValueMachine()),
+        (TextApplication(RegisterMachine()), fill_kv, RegisterMachine()),
         (TextApplication(AwkwardMachine()), fill_awkward, AwkwardMachine()),
     ],
-    ids=["entities", "kv", "awkward"],
+    ids=["entities", "register", "awkward"],
 )
 def test_a_downloaded_snapshot_restores_the_state(
     tmp_path: Path, application: Application, fill: Any, fresh: StateMachine
@@ -166,7 +166,7 @@ def test_a_downloaded_snapshot_restores_the_state(
 
 def test_a_snapshot_that_is_being_read_outlives_newer_ones(tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with running(tmp_path, TextApplication(KeyValueMachine())) as world:
+        async with running(tmp_path, TextApplication(RegisterMachine())) as world:
             await put(world, "long", "x" * 3 * READ_CHARS)
             first = await ask(world, "SaveSnapshot")
             index = first["last_included_index"]
@@ -185,7 +185,7 @@ def test_a_snapshot_that_is_being_read_outlives_newer_ones(tmp_path: Path) -> No
 
 def test_a_snapshot_of_a_diverged_node_is_read_no_further(tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with running(tmp_path, TextApplication(KeyValueMachine())) as world:
+        async with running(tmp_path, TextApplication(RegisterMachine())) as world:
             await put(world, "long", "x" * 3 * READ_CHARS)
             first = await ask(world, "SaveSnapshot")
             index = first["last_included_index"]
@@ -206,7 +206,7 @@ def test_a_snapshot_of_a_diverged_node_is_read_no_further(tmp_path: Path) -> Non
 
 def test_a_fully_read_snapshot_makes_room_for_a_new_one(tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with running(tmp_path, TextApplication(KeyValueMachine())) as world:
+        async with running(tmp_path, TextApplication(RegisterMachine())) as world:
             taken: list[Json] = []
             for number in range(MAX_PINS):
                 await put(world, "n", str(number))
@@ -227,7 +227,7 @@ def test_a_fully_read_snapshot_makes_room_for_a_new_one(tmp_path: Path) -> None:
 
 def test_one_snapshot_serves_many_readers(tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with running(tmp_path, TextApplication(KeyValueMachine())) as world:
+        async with running(tmp_path, TextApplication(RegisterMachine())) as world:
             await put(world, "n", "x" * READ_CHARS)
             infos = await asyncio.gather(*(ask(world, "SaveSnapshot") for _ in range(10)))
             assert len({info["last_included_index"] for info in infos}) == 1
@@ -239,7 +239,7 @@ def test_one_snapshot_serves_many_readers(tmp_path: Path) -> None:
 
 def test_an_unread_snapshot_is_released(tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with running(tmp_path, TextApplication(KeyValueMachine())) as world:
+        async with running(tmp_path, TextApplication(RegisterMachine())) as world:
             # A minute is too long for a test, and the node has no setting for it.
             world.node._requests._admin_requests._snapshots._idle_s = 0.2
             await put(world, "n", "1")
@@ -262,7 +262,7 @@ def test_an_unread_snapshot_is_released(tmp_path: Path) -> None:
 
 def test_invalid_snapshot_requests_are_rejected_by_name(tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with running(tmp_path, TextApplication(KeyValueMachine())) as world:
+        async with running(tmp_path, TextApplication(RegisterMachine())) as world:
             info = await ask(world, "SaveSnapshot")
             index, end = info["last_included_index"], info["characters"]
             at_end = await ask(world, "ReadSnapshot", last_included_index=index, offset=end)
@@ -279,7 +279,7 @@ def test_invalid_snapshot_requests_are_rejected_by_name(tmp_path: Path) -> None:
 
 def test_a_node_without_state_or_disk_space_takes_no_snapshot(tmp_path: Path) -> None:
     async def scenario() -> None:
-        machine = TextApplication(KeyValueMachine())
+        machine = TextApplication(RegisterMachine())
         async with running(tmp_path, machine, begin=False, election_timeout_ms=PATIENT_MS) as world:
             with pytest.raises(Refused, match="no state yet"):
                 await ask(world, "SaveSnapshot", stale=True)

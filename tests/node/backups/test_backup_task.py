@@ -36,7 +36,7 @@ async def test_backup_is_due_immediately_and_not_again_after_a_restart(tmp_path:
         await until(lambda: bool(files(directory)), "a backup")
     (path,) = files(directory)
     header = verify(path)
-    assert header.cluster_version == ClusterVersion(5, "kv", 1)
+    assert header.cluster_version == ClusterVersion(5, "register", 1)
     async with Node(config) as node:
         await add(node.client, "k")
         await until(lambda: bool(_figures(node)["last_at"]), "the newest backup")

@@ -73,7 +73,7 @@ class Founders:
             self.folder / f"node{node_id}",
             **{
                 "ws_addr": address,
-                "machine": "kv",
+                "machine": "register",
                 "heartbeat_ms": 80,
                 "election_timeout_min_ms": 400,
                 "election_timeout_max_ms": 800,
@@ -91,7 +91,7 @@ class Founders:
             promises=promises,
             make_announcer=make_announcer,
         )
-        node = ReplicaNode(config, application_of("kv"), storage, log, world=world)
+        node = ReplicaNode(config, application_of("register"), storage, log, world=world)
         node.founding.pace = pace
         self.nodes[node_id], self._storages[node_id] = node, storage
         await node.start()

@@ -134,11 +134,11 @@ async def test_founders_of_mixed_versions_begin_nothing(tmp_path: Path) -> None:
             for node_id, text in (
                 (
                     1,
-                    "node 2 at {} would begin the cluster with 'apply rules 4, state machine kv 1'",
+                    "node 2 at {} would begin the cluster with 'apply rules 4, state machine register 1'",
                 ),
                 (
                     2,
-                    "node 1 at {} would begin the cluster with 'apply rules 5, state machine kv 1'",
+                    "node 1 at {} would begin the cluster with 'apply rules 5, state machine register 1'",
                 ),
             ):
                 await world.until_logged(node_id, text.format(places[2 - node_id]))

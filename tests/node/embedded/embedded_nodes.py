@@ -28,7 +28,7 @@ def config_of(
         folder / f"node{node_id}",
         **{
             "ws_addr": Address("127.0.0.1", 0),
-            "machine": "kv",
+            "machine": "register",
             "heartbeat_ms": election_ms // 5,
             "election_timeout_min_ms": election_ms,
             "election_timeout_max_ms": 2 * election_ms,

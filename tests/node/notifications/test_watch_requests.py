@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from qcore.errors import Refused, WatchCompacted
 from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.interface import ApplyContext, Change
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.node.application import Application, EntityApplication, TextApplication
 from qcore.node.replica_node import ReplicaNode
 from qcore.replica.events import BeginWatch, EndWatch, Notice, ReplicaEffect, Reply, WatchEnded
@@ -190,7 +190,7 @@ async def test_errors_of_a_registration_name_the_field(tmp_path: Path) -> None:
 
 @async_test
 async def test_other_machines_have_topics(tmp_path: Path) -> None:
-    application = TextApplication(KeyValueMachine())
+    application = TextApplication(RegisterMachine())
     async with watchable(tmp_path, application) as world, world.connect() as ws:
         token = (await ask(ws, "WatchChanges", topic='a"b'))["response"]["Ok"]
         assert world.replica.begun[0].request == 'a"b'
@@ -205,7 +205,7 @@ async def test_other_machines_have_topics(tmp_path: Path) -> None:
 @async_test
 async def test_writes_notify_in_order_and_a_watch_resumes(tmp_path: Path) -> None:
     """Nothing is scripted here: the node's own replica keeps the history."""
-    application = TextApplication(KeyValueMachine())
+    application = TextApplication(RegisterMachine())
     async with (
         running(tmp_path, application) as world,
         connect(f"ws://{world.address}", proxy=None) as ws,
@@ -432,7 +432,7 @@ async def test_a_connection_that_closes_while_it_registers(tmp_path: Path, ends:
 @async_test
 async def test_no_watch_of_a_closed_connection_remains_in_the_replica(tmp_path: Path) -> None:
     """Nothing is scripted here. Some registrations have begun, and some wait for an index."""
-    application = TextApplication(KeyValueMachine())
+    application = TextApplication(RegisterMachine())
     async with running(tmp_path, application) as world:
         for _ in range(20):
             async with connect(f"ws://{world.address}", proxy=None) as ws:

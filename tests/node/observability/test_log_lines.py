@@ -10,7 +10,7 @@ import pytest
 
 from qcore.display import MAX_ERROR_CHARS, MAX_NAME_CHARS, MAX_SENTENCE_CHARS
 from qcore.errors import ConfigError, RemoteProtocolError
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.node.application import EntityApplication, TextApplication
 from qcore.node.observability.line_writer import LineWriter
 from qcore.node.observability.logs import JsonFormatter, LineHandler, NodeLog, TextFormatter
@@ -146,7 +146,7 @@ def test_an_error_that_quotes_its_input_is_shortened() -> None:
     error = RemoteProtocolError("q" * 10_000_000)
     err, _ = failure(error)
     assert err.text.endswith("... (10000000 characters)")
-    for application in (EntityApplication(), TextApplication(KeyValueMachine())):
+    for application in (EntityApplication(), TextApplication(RegisterMachine())):
         assert len(json.dumps(application.failure("Write", error))) < 2 * MAX_ERROR_CHARS
     with pytest.raises(ConfigError) as caught:
         Address.parse("h" * 10_000_000, "node_addr")

@@ -15,7 +15,7 @@ from qcore.core.config import RaftConfig
 from qcore.core.entry import DurableState
 from qcore.core.events import Tick
 from qcore.errors import ConfigError
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.node.node import Node
 from qcore.node.observability import node_recording
 from qcore.node.observability.line_writer import LineWriter
@@ -39,8 +39,8 @@ LIMIT = 80_000
 def record(path: Path, steps: int = 3, limit: int = LIMIT, *, dies: bool = False) -> NodeRecording:
     """Record a node that does nothing."""
     recording = NodeRecording(path, limit, NodeLog(1))
-    recorder = recording.begin(start_of_node(CONFIG, "kv", DurableState(), 7, 0, 0))
-    replica = Replica(CONFIG, KeyValueMachine(), DurableState(), rng=Random(7), now=0)
+    recorder = recording.begin(start_of_node(CONFIG, "register", DurableState(), 7, 0, 0))
+    replica = Replica(CONFIG, RegisterMachine(), DurableState(), rng=Random(7), now=0)
     for number in range(steps):
         recorder.step(replica, [Tick()], number, number)
         recording.flush()
@@ -132,10 +132,10 @@ def test_a_file_that_cannot_be_used_is_named(
 
 
 def test_a_machine_is_named_so_that_a_replay_finds_it(tmp_path: Path) -> None:
-    class Mine(KeyValueMachine):
+    class Mine(RegisterMachine):
         pass
 
-    assert name_of_machine(KeyValueMachine(), "kv") == "kv"
+    assert name_of_machine(RegisterMachine(), "register") == "register"
     assert name_of_machine(Mine(), "some.module:Mine") == "some.module:Mine"
     assert name_of_machine(Mine(), "dir/file.py:Mine") == f"{Path('dir/file.py').resolve()}:Mine"
     assert name_of_machine(Mine(), "entity").startswith(f"{__name__}:")

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from qcore.core.effects import AppendLog, SaveHardState
 from qcore.core.entry import Entry, HardState, Membership
 from qcore.errors import DiskFull, RemoteProtocolError, StorageError
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.node.application import TextApplication
 from qcore.node.config import NodeConfig
 from qcore.node.observability.logs import NodeLog
@@ -268,7 +268,7 @@ def node_of_three(directory: Path) -> ReplicaNode:
     entry = Entry(1, 1, "membership", membership.to_json(), 0)
     storage.write([AppendLog(1, [entry]), SaveHardState(2, HardState(1, None, 1))], commit=1)
     config = NodeConfig.of(1, directory, ws_addr=Address("127.0.0.1", 0))
-    return ReplicaNode(config, TextApplication(KeyValueMachine()), storage, NodeLog(1))
+    return ReplicaNode(config, TextApplication(RegisterMachine()), storage, NodeLog(1))
 
 
 def test_a_missing_file_is_warned_about_and_a_damaged_one_fatal(

@@ -16,7 +16,7 @@ from qcore.core.messages import AppendEntries
 from qcore.core.raft import RaftCore
 from qcore.core.version import ClusterVersion, VersionSupport
 from qcore.errors import RemoteProtocolError
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.node.application import TextApplication
 from qcore.node.config import NodeConfig
 from qcore.node.observability.logs import NodeLog
@@ -39,7 +39,7 @@ def make(directory: Path) -> tuple[RaftCore, PeerAdmission]:
         entries=[Entry(1, 1, "membership", ALONE.to_json(), 0)],
     )
     config = ReplicaConfig(RaftConfig(1))
-    replica = Replica(config, KeyValueMachine(), durable, rng=random.Random(1), now=0)
+    replica = Replica(config, RegisterMachine(), durable, rng=random.Random(1), now=0)
     known = load_known_members(directory)
     admission = PeerAdmission(replica, ClusterIdentity(1, "red"), known, lambda _error: None)
     return replica.core, admission
@@ -48,7 +48,7 @@ def make(directory: Path) -> tuple[RaftCore, PeerAdmission]:
 def pristine(directory: Path) -> tuple[ClusterIdentity, PeerAdmission]:
     """A node that belongs to no cluster yet."""
     config = ReplicaConfig(RaftConfig(1))
-    replica = Replica(config, KeyValueMachine(), DurableState(), rng=random.Random(1), now=0)
+    replica = Replica(config, RegisterMachine(), DurableState(), rng=random.Random(1), now=0)
     identity = ClusterIdentity(1, None)
     return identity, PeerAdmission(
         replica, identity, load_known_members(directory), lambda _error: None
@@ -143,7 +143,7 @@ def test_an_uncommitted_removal_does_not_forget_a_member(tmp_path: Path) -> None
 
     async def scenario() -> None:
         config = NodeConfig.of(1, tmp_path, ws_addr=Address("127.0.0.1", 0))
-        application = TextApplication(KeyValueMachine())
+        application = TextApplication(RegisterMachine())
         node = ReplicaNode(config, application, MemoryStorage(1), NodeLog(1))
         await node.start()
         addresses = ((1, "127.0.0.1:1"), (2, "127.0.0.1:2"), (3, "127.0.0.1:3"))
@@ -194,7 +194,7 @@ def test_an_unapplied_upgrade_keeps_an_older_program_out(tmp_path: Path) -> None
     core, admission = make(tmp_path)
     old = PeerHello(2, "red", "two", support=VersionSupport())
     admission.check(old)
-    raising = Entry(2, 2, "version", ClusterVersion(2, "kv", 1).to_json(), 5)
+    raising = Entry(2, 2, "version", ClusterVersion(2, "register", 1).to_json(), 5)
     core.step(
         MessageReceived(2, AppendEntries(2, 2, 1, 1, 1, [raising])),
         1_000_000,

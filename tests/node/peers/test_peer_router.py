@@ -13,7 +13,7 @@ from qcore.core.entry import DurableState, Membership
 from qcore.core.events import MessageReceived
 from qcore.core.messages import AppendEntries, AppendEntriesResponse
 from qcore.errors import LocalProtocolError
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.node.observability.logs import NodeLog
 from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.peers.peer_router import PeerRouter
@@ -43,7 +43,7 @@ from qcore.transport.wire import REGISTRY, Ok, PeerResponse, wrap_request
 def admission() -> PeerAdmission:
     """The admission of node 1, a member of cluster red that has met no other node."""
     config = ReplicaConfig(RaftConfig(1))
-    replica = Replica(config, KeyValueMachine(), DurableState(), rng=random.Random(1), now=0)
+    replica = Replica(config, RegisterMachine(), DurableState(), rng=random.Random(1), now=0)
     known = KnownMembers({}, lambda _known: None)
     return PeerAdmission(replica, ClusterIdentity(1, "red"), known, lambda _error: None)
 

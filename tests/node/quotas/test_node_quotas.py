@@ -12,7 +12,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from qcore.errors import QuotaExceeded
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.node.application import TextApplication
 from qcore.node.quotas import free_disk
 from tests.node.test_node import Running, running
@@ -41,7 +41,7 @@ def test_a_full_state_can_be_read_and_emptied(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def scenario() -> None:
-        machine = TextApplication(KeyValueMachine())
+        machine = TextApplication(RegisterMachine())
         quota = {"state_quota_bytes": 20_000}
         async with running(tmp_path, machine, quotas=quota) as node:
             error = await fill(node)
@@ -69,7 +69,7 @@ def test_a_disk_with_little_space_takes_no_more(
 
     async def scenario() -> None:
         nonlocal free
-        machine = TextApplication(KeyValueMachine())
+        machine = TextApplication(RegisterMachine())
         async with running(tmp_path, machine, quotas={"min_free_disk_bytes": 1_000}) as node:
             await node.client.execute(put("k", 10))
             free = 999
@@ -137,7 +137,7 @@ def test_a_snapshot_needs_its_size_of_free_disk(
 
     async def scenario() -> None:
         nonlocal free
-        machine = TextApplication(KeyValueMachine())
+        machine = TextApplication(RegisterMachine())
         quotas = {"min_free_disk_bytes": 100_000, "snapshot_entries": 20}
         async with running(tmp_path, machine, quotas=quotas) as node:
             await node.client.execute(json.dumps({"op": "set", "key": "k", "value": "v" * 200_000}))
@@ -177,7 +177,7 @@ def test_a_rejection_names_the_time_to_retry(tmp_path: Path) -> None:
 
 def test_the_client_waits_for_its_rate(tmp_path: Path) -> None:
     async def scenario() -> None:
-        machine = TextApplication(KeyValueMachine())
+        machine = TextApplication(RegisterMachine())
         async with running(tmp_path, machine, quotas={"connection_requests_per_s": 20}) as node:
             await asyncio.gather(*(node.client.execute(put("k", 1)) for _ in range(60)))
             assert (await metrics(node))["connection_requests"]["refused"] > 0

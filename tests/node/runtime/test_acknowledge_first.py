@@ -12,7 +12,7 @@ from qcore.core.entry import DurableState, Entry, HardState, Membership
 from qcore.core.events import MessageReceived
 from qcore.core.messages import AppendEntries, AppendEntriesResponse
 from qcore.errors import StorageError
-from qcore.machines import KeyValueMachine
+from qcore.machines import RegisterMachine
 from qcore.machines.interface import ApplyContext
 from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.runtime.driver import ReplicaDriver
@@ -36,7 +36,7 @@ class World:
         self.fatal: BaseException | None = None
         seen = self.seen
 
-        class Machine(KeyValueMachine):
+        class Machine(RegisterMachine):
             def apply(self, command: str, context: ApplyContext) -> str:
                 seen.append(f"apply {context.index}")
                 return super().apply(command, context)

@@ -14,7 +14,7 @@ from qcore.client.client import Client
 from qcore.core.effects import Write
 from qcore.core.entry import DurableState
 from qcore.errors import DiskFull, StorageError
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.node.application import TextApplication
 from qcore.node.config import NodeConfig
 from qcore.node.observability.logs import NodeLog
@@ -130,7 +130,7 @@ class World:
         )
         return ReplicaNode(
             config,
-            TextApplication(KeyValueMachine()),
+            TextApplication(RegisterMachine()),
             self.disks[node_id],
             NodeLog(node_id),
             world=Surroundings(

@@ -10,7 +10,7 @@ from qcore.core.config import RaftConfig
 from qcore.core.effects import Write
 from qcore.core.entry import DurableState, Membership
 from qcore.core.events import Campaign
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.runtime.driver import ReplicaDriver, ReplicaObserver, RequestOutcomes, WatchClients
 from qcore.replica.config import ReplicaConfig
@@ -28,7 +28,7 @@ class Parts:
         config = ReplicaConfig(RaftConfig(1))
         durable = DurableState()
         now = REAL.monotonic_us()
-        replica = Replica(config, KeyValueMachine(), durable, rng=random.Random(1), now=now)
+        replica = Replica(config, RegisterMachine(), durable, rng=random.Random(1), now=now)
         self.driver = ReplicaDriver(replica, NodeMetrics(), runtime=REAL)
         self.fails = fails
         self.held_at_sends: list[bool] = []

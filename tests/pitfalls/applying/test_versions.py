@@ -11,7 +11,7 @@ from qcore.core.version import LATEST_RULES, VersionSupport
 from qcore.errors import IncompatibleVersion, StateMachineFailed
 from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.interface import ApplyContext
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.replica import replica as replica_module
 from qcore.replica.apply import active_version as versions_module
 from qcore.replica.apply.active_version import Versions
@@ -22,7 +22,7 @@ ADD = json.dumps({"op": "add", "key": "n", "amount": 1})
 GET = json.dumps({"op": "get", "key": "n"})
 
 
-class Doubling(KeyValueMachine):
+class Doubling(RegisterMachine):
     """Version 2 adds twice as much as version 1."""
 
     versions = (1, 2)
@@ -56,7 +56,7 @@ def a_newer_program_replays_older_entries() -> set[str]:
         cluster.restart(node_id)
     cluster.network.clear()
     leader = cluster.elect(1)
-    support = VersionSupport(1, LATEST_RULES, "kv", 1, 2)
+    support = VersionSupport(1, LATEST_RULES, "register", 1, 2)
     for driver in cluster.drivers.values():
         for other in cluster.drivers:
             driver.step(PeerVersionSupport(other, support))
@@ -99,7 +99,7 @@ def a_restart_forgets_the_machine() -> str:
     cluster = ReplicaCluster(1)
     driver = cluster.elect(1)
     driver.request(1, ADD)
-    assert driver.replica.versions.active.machine == "kv"
+    assert driver.replica.versions.active.machine == "register"
     cluster.machine = EntityStore
     try:
         driver = cluster.restart(1)
@@ -107,7 +107,7 @@ def a_restart_forgets_the_machine() -> str:
         return "refused"
     cluster.elect(1)
     driver.step(TriggerSnapshot(keep_entries=0))
-    cluster.machine = KeyValueMachine
+    cluster.machine = RegisterMachine
     try:
         return value_of(cluster.restart(1))
     except StateMachineFailed:

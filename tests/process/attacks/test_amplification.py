@@ -76,7 +76,7 @@ def attack_entities(directory: Path, attacks: Sequence[Attack], *, full: bool) -
 
 def attack_kv(directory: Path, *, full: bool) -> None:
     attacks = (attacks_fields.every_field_of_text_requests, *attacks_kv.ATTACKS)
-    with limited_cluster(directory, "--machine", "kv") as cluster:
+    with limited_cluster(directory, "--machine", "register") as cluster:
         context = AttackContext(cluster, full=full)
         outcomes = run_attacks(context, attacks)
         check_restart(context, attacks_kv.write_register)

@@ -25,7 +25,7 @@ HANGS_UP = """\
 import os
 import signal
 
-from qcore.machines import KeyValueMachine as Machine
+from qcore.machines import RegisterMachine as Machine
 
 os.kill(os.getpid(), signal.SIGHUP)
 """

@@ -20,10 +20,10 @@ from tests.process.support.wire_client import WireClient, string_schema
 pytestmark = pytest.mark.process
 
 MACHINE = """
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 
 
-class Machine(KeyValueMachine):
+class Machine(RegisterMachine):
     name = "mine"
     versions = (1, {newest})
 
@@ -72,7 +72,9 @@ def upgrade(cluster: ProcessCluster, *options: str) -> subprocess.CompletedProce
 
 @pytest.mark.parametrize("how", [pytest.param("stop", marks=pytest.mark.long), "kill"])
 def test_a_restart_with_another_machine_is_rejected(tmp_path: Path, how: str) -> None:
-    with ProcessCluster(tmp_path, size=3, arguments=[*ARGUMENTS, "--machine", "kv"]) as cluster:
+    with ProcessCluster(
+        tmp_path, size=3, arguments=[*ARGUMENTS, "--machine", "register"]
+    ) as cluster:
         cluster.start()
         initialise(cluster)
         execute(cluster, "a")
@@ -84,9 +86,9 @@ def test_a_restart_with_another_machine_is_rejected(tmp_path: Path, how: str) ->
             node.kill()
         before = content_of(node)
         error = refused_start(node)
-        assert "the cluster's state machine is 'kv', this program runs 'entity'" in error
+        assert "the cluster's state machine is 'register', this program runs 'entity'" in error
         assert content_of(node) == before
-        error = refused_start(node, "--machine", "kv", "--max-rules", "1")
+        error = refused_start(node, "--machine", "register", "--max-rules", "1")
         assert f"apply rules are version {LATEST_RULES}, this program supports version 1" in error
         assert content_of(node) == before
         node.start()
@@ -100,7 +102,7 @@ def test_a_restart_with_another_machine_is_rejected(tmp_path: Path, how: str) ->
 def test_another_machine_rejects_data_of_rules_1(tmp_path: Path, what: str, how: str) -> None:
     """Such data do not name their machine. The format of the snapshot reveals it, or else the commands."""
     kept = ["--snapshot-entries", "5", "--keep-entries", "0"]
-    arguments = [*ARGUMENTS, "--machine", "kv", *(kept if what == "snapshot" else [])]
+    arguments = [*ARGUMENTS, "--machine", "register", *(kept if what == "snapshot" else [])]
     with alone_on_rules_1(tmp_path, arguments) as cluster:
         for number in range(6):
             set_text = f'{{"op": "set", "key": "k{number}", "value": 1}}'
@@ -138,7 +140,7 @@ def test_the_key_value_machine_rejects_entity_data_of_rules_1(tmp_path: Path) ->
         node.stop()
         before = content_of(node)
         assert "understands none of the commands in entries" in refused_start(
-            node, "--machine", "kv"
+            node, "--machine", "register"
         )
         assert content_of(node) == before
         node.start()
@@ -147,7 +149,7 @@ def test_the_key_value_machine_rejects_entity_data_of_rules_1(tmp_path: Path) ->
 
 def test_data_of_rules_1_with_one_known_command_is_accepted(tmp_path: Path) -> None:
     """A malformed command proves nothing if there is a valid one, or a snapshot that the machine can read."""
-    arguments = [*ARGUMENTS, "--machine", "kv"]
+    arguments = [*ARGUMENTS, "--machine", "register"]
     with alone_on_rules_1(tmp_path, arguments) as cluster:
         node = cluster.nodes[1]
         node.stop()
@@ -183,7 +185,9 @@ def alone_on_rules_1(directory: Path, arguments: list[str]) -> Iterator[ProcessC
 
 
 def test_a_new_node_with_another_machine_is_rejected(tmp_path: Path) -> None:
-    with ProcessCluster(tmp_path, size=3, arguments=[*ARGUMENTS, "--machine", "kv"]) as cluster:
+    with ProcessCluster(
+        tmp_path, size=3, arguments=[*ARGUMENTS, "--machine", "register"]
+    ) as cluster:
         odd = cluster.nodes[3]
         odd.arguments = [*ARGUMENTS]
         cluster.start()
@@ -195,14 +199,14 @@ def test_a_new_node_with_another_machine_is_rejected(tmp_path: Path) -> None:
         execute(cluster, "a")
         leader = cluster.wait_leader()
         wait_for(
-            lambda: "it runs the state machine 'kv'" in odd.log_text(),
+            lambda: "it runs the state machine 'register'" in odd.log_text(),
             20,
             "the node with another machine",
         )
         wait_for(lambda: "state machine" in leader.log_text(), 60, "the leader")
         assert odd.status()["last_log_index"] is None, "nothing was written to its log"
         odd.stop()
-        odd.arguments = [*ARGUMENTS, "--machine", "kv"]
+        odd.arguments = [*ARGUMENTS, "--machine", "register"]
         odd.start()
         cluster.wait_converged()
         assert_no_traceback(cluster)

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.process
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[ProcessCluster]:
     """Three voters."""
-    with initialised_cluster(tmp_path, 3, voters=3, arguments=["--machine", "kv"]) as made:
+    with initialised_cluster(tmp_path, 3, voters=3, arguments=["--machine", "register"]) as made:
         yield made
     assert_no_traceback(made)
 

@@ -51,7 +51,7 @@ def test_a_collector_gets_one_trace_of_three_nodes(tmp_path: Path) -> None:
     provider = TracerProvider(shutdown_on_exit=False)
     with collector(spans) as address:
         variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": address, "OTEL_BSP_SCHEDULE_DELAY": "100"}
-        with ProcessCluster(tmp_path, 3, ["--otel", "--machine", "kv"], variables) as cluster:
+        with ProcessCluster(tmp_path, 3, ["--otel", "--machine", "register"], variables) as cluster:
             cluster.start()
 
             async def write() -> tuple[NodeProcess, str]:
@@ -86,7 +86,7 @@ def test_a_node_serves_without_its_collector(tmp_path: Path) -> None:
     nowhere, port = free_ports(2)
     variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{nowhere}"}
     variables |= {"OTEL_EXPORTER_OTLP_TIMEOUT": "1", "OTEL_BSP_SCHEDULE_DELAY": "100"}
-    node = NodeProcess(1, port, tmp_path, ["--otel", "--machine", "kv"], variables)
+    node = NodeProcess(1, port, tmp_path, ["--otel", "--machine", "register"], variables)
     provider = TracerProvider(shutdown_on_exit=False)
     node.start()
     try:

@@ -31,7 +31,7 @@ COMPACTING = ("--snapshot-entries", "100", "--keep-entries", "30")
 def test_killed_nodes_leave_sound_directories(tmp_path: Path) -> None:
     rng = random.Random(1)
     ended = threading.Event()
-    arguments = (*ARGUMENTS, "--machine", "kv", *COMPACTING)
+    arguments = (*ARGUMENTS, "--machine", "register", *COMPACTING)
     with ProcessCluster(tmp_path, size=3, arguments=arguments) as cluster:
         cluster.start()
         initialise(cluster)
@@ -68,7 +68,7 @@ def test_recovery_that_is_killed_leaves_the_old_or_the_new_state(tmp_path: Path)
     """kill -9 at any moment: the directory is sound, and holds the old log or the new cluster."""
     sample = make(tmp_path / "sample")
     rng = random.Random(1)
-    words = [sys.executable, "-m", "qcore", "node", "recover", "--machine", "kv", "--yes"]
+    words = [sys.executable, "-m", "qcore", "node", "recover", "--machine", "register", "--yes"]
     for number in range(40):
         path = sample.copy(tmp_path / "n")
         process = subprocess.Popen([*words, "--data-dir", str(path)], stdout=subprocess.DEVNULL)

@@ -42,9 +42,9 @@ class OldClient:
 
 @pytest.fixture
 def kv_cluster(tmp_path: Path) -> Iterator[ProcessCluster]:
-    """Three members that run the machine `kv`."""
+    """Three members that run the machine `register`."""
     compacting = ("--snapshot-entries", "60", "--keep-entries", "20")
-    arguments = (*ARGUMENTS, "--machine", "kv", *compacting)
+    arguments = (*ARGUMENTS, "--machine", "register", *compacting)
     with ProcessCluster(tmp_path, size=3, arguments=arguments) as nodes:
         nodes.start()
         initialise(nodes)
@@ -125,7 +125,7 @@ def test_backup_becomes_a_new_cluster_of_three(kv_cluster: ProcessCluster, tmp_p
     for node in kv_cluster.nodes.values():
         node.kill()
     (tmp_path / "new").mkdir()
-    arguments = (*ARGUMENTS, "--machine", "kv")
+    arguments = (*ARGUMENTS, "--machine", "register")
     with ProcessCluster(tmp_path / "new", size=3, arguments=arguments) as cluster:
         members = ",".join(f"{node}={address}" for node, address in cluster.members)
         keys = {
@@ -165,7 +165,7 @@ def test_backup_becomes_a_new_cluster_of_three(kv_cluster: ProcessCluster, tmp_p
 
 @pytest.mark.long
 def test_two_of_five_become_a_new_cluster(tmp_path: Path) -> None:
-    arguments = (*ARGUMENTS, "--machine", "kv")
+    arguments = (*ARGUMENTS, "--machine", "register")
     with ProcessCluster(tmp_path, size=5, arguments=arguments) as cluster:
         cluster.start()
         initialise(cluster)
@@ -177,7 +177,7 @@ def test_two_of_five_become_a_new_cluster(tmp_path: Path) -> None:
             node.kill()
         left = [cluster.nodes[1], cluster.nodes[2]]
         words = [
-            *("node", "recover", "--machine", "kv"),
+            *("node", "recover", "--machine", "register"),
             *(word for node in left for word in ("--data-dir", str(node.data_dir))),
         ]
         with unchanged(left[0].data_dir), unchanged(left[1].data_dir):
@@ -218,7 +218,15 @@ def test_two_of_five_become_a_new_cluster(tmp_path: Path) -> None:
 @pytest.mark.long
 def test_running_nodes_and_majorities_are_not_recovered(kv_cluster: ProcessCluster) -> None:
     nodes = [*kv_cluster.nodes.values()]
-    words = ["node", "recover", "--machine", "kv", "--yes", "--data-dir", str(nodes[0].data_dir)]
+    words = [
+        "node",
+        "recover",
+        "--machine",
+        "register",
+        "--yes",
+        "--data-dir",
+        str(nodes[0].data_dir),
+    ]
     running = run_qcore(*words)
     assert (running.returncode, running.stdout) == (1, "")
     assert "a node runs on" in running.stderr
@@ -237,7 +245,7 @@ def test_users_stay_and_their_tokens_end(tmp_path: Path) -> None:
     password.write_text("correct horse\n")
     login = ("--user", "ada", "--password-file", str(password))
     backup = tmp_path / "backup.snapshot"
-    arguments = (*ARGUMENTS, "--machine", "kv")
+    arguments = (*ARGUMENTS, "--machine", "register")
     with ProcessCluster(tmp_path, size=1, arguments=arguments) as cluster:
         cluster.start()
         initialise(cluster)

@@ -15,7 +15,7 @@ from tests.process.support.commands import run_qcore, run_qcore_json
 
 pytestmark = pytest.mark.process
 
-OPTIONS = ("--machine", "kv", "--backup-interval-s", "1", "--backup-keep", "2")
+OPTIONS = ("--machine", "register", "--backup-interval-s", "1", "--backup-keep", "2")
 
 
 def put(cluster: ProcessCluster, value: int) -> None:

@@ -18,7 +18,7 @@ from qcore.core.entry import DurableState, Membership
 from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.interface import ApplyContext, StateMachine
 from qcore.machines.loader import load_machine
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.processes import NodeProcess, free_ports
 from qcore.replica.access.access_table import AccessTable
 from qcore.replica.sessions.session_table import SessionTable
@@ -130,10 +130,13 @@ COUNTER = "examples/counter_machine.py:CounterMachine"
 @pytest.mark.parametrize(
     ("machine", "commands"),
     [
-        ("kv", [json.dumps({"op": "set", "key": f"k{i}", "value": "v" * 9000}) for i in range(40)]),
+        (
+            "register",
+            [json.dumps({"op": "set", "key": f"k{i}", "value": "v" * 9000}) for i in range(40)],
+        ),
         (COUNTER, [json.dumps({"name": f"n{i}", "by": i}) for i in range(20)]),
     ],
-    ids=["kv", "own"],
+    ids=["register", "own"],
 )
 def test_any_machine_can_be_saved_and_force_replaces_a_file(
     tmp_path: Path, machine: str, commands: list[str]
@@ -145,7 +148,7 @@ def test_any_machine_can_be_saved_and_force_replaces_a_file(
         shown = snapshot_json("save", str(file), "--endpoints", node.address)
         status = node.status()
         assert shown["index"] == status["last_applied"]["index"] == status["snapshot"]["index"]
-        fresh = KeyValueMachine() if machine == "kv" else load_machine(machine, Path())()
+        fresh = RegisterMachine() if machine == "register" else load_machine(machine, Path())()
         state_in(file, fresh)
         assert fresh.state_hash() == status["qcore"]["state_hash"]
 

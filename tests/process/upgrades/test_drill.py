@@ -30,7 +30,7 @@ def test_the_drill_of_an_upgrade_and_back(tmp_path: Path, old_release: Installat
         compare(each)
     shown = [
         re.findall(
-            r"^127\S+ +\d.*? +((?:\d+)(?: of \S+)?) +(?:kv \d|\?) +(\S+)$", each.output, re.M
+            r"^127\S+ +\d.*? +((?:\d+)(?: of \S+)?) +(?:register \d|\?) +(\S+)$", each.output, re.M
         )
         for each in ran
         if each.command.line.endswith(" cluster status")

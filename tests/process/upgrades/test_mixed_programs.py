@@ -19,7 +19,7 @@ from tests.process.upgrades.release_0_1_0 import use_new, use_old
 
 pytestmark = [pytest.mark.process, pytest.mark.long]
 
-OPTIONS = [*ARGUMENTS, "--machine", "kv", "--snapshot-entries", "20", "--keep-entries", "2"]
+OPTIONS = [*ARGUMENTS, "--machine", "register", "--snapshot-entries", "20", "--keep-entries", "2"]
 HOLD = ("--max-rules", "1")
 
 

@@ -40,14 +40,14 @@ def test_writes_need_rules_4_and_reads_do_not(tmp_path: Path) -> None:
 
 
 def test_another_machine_names_itself(tmp_path: Path) -> None:
-    with ProcessCluster(tmp_path, size=1, arguments=("--machine", "kv")) as cluster:
+    with ProcessCluster(tmp_path, size=1, arguments=("--machine", "register")) as cluster:
         cluster.start()
         with WireClient(cluster.endpoints[0]) as client:
             assert client.ask("Init", nodes=[]) == {"Ok": None}
             response = ask(client, "DeleteEntity", entity_id=MISSING)["DeleteEntityResponse"]
-            assert "this node runs the state machine 'kv'" in response["response"]["Err"]
+            assert "this node runs the state machine 'register'" in response["response"]["Err"]
             error = ask(client, "EntityExists", entity_id=MISSING)["Error"]
-            assert "this node runs the state machine 'kv'" in error["error"]
+            assert "this node runs the state machine 'register'" in error["error"]
             assert error["detail"]["code"] == "Refused"
 
 

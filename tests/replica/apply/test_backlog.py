@@ -14,7 +14,7 @@ from qcore.core.messages import InstallSnapshot
 from qcore.core.version import LATEST_RULES
 from qcore.errors import StateMachineFailed
 from qcore.machines.interface import ApplyContext
-from qcore.machines.register import REGISTERS_PER_STEP, KeyValueMachine
+from qcore.machines.register import REGISTERS_PER_STEP, RegisterMachine
 from qcore.replica.apply.apply_backlog import MAX_STEP_COST, RESTORE_COST
 from qcore.replica.events import Applied, ClientRequest, ReplicaEffect, Restored, TriggerSnapshot
 from tests.driver.replicas import ReplicaCluster, ReplicaDriver
@@ -47,7 +47,7 @@ def finish(driver: ReplicaDriver, limit: int = 1000) -> list[int]:
 class SingleNode(ReplicaCluster):
     """A single elected node."""
 
-    def __init__(self, machine: type[KeyValueMachine] = KeyValueMachine) -> None:
+    def __init__(self, machine: type[RegisterMachine] = RegisterMachine) -> None:
         super().__init__(1, machine, max_pending_requests=ENTRIES)
         self.driver = self.elect(1)
 
@@ -84,7 +84,7 @@ def test_large_commands_count_for_more() -> None:
     assert max(counts) * (1 + len(payload) // 1024) <= MAX_STEP_COST + 4
 
 
-class CostlyMachine(KeyValueMachine):
+class CostlyMachine(RegisterMachine):
     """Reports that each command costs as much as a hundred small ones, and each query as much as two hundred."""
 
     last_cost = 0
@@ -179,7 +179,7 @@ def test_stale_read_is_rejected_while_entries_wait_to_apply() -> None:
 REGISTERS = 10 * REGISTERS_PER_STEP
 
 
-class CountsRestores(KeyValueMachine):
+class CountsRestores(RegisterMachine):
     """Counts the parts of its restore."""
 
     def __init__(self) -> None:
@@ -199,7 +199,7 @@ class Plain:
     versions = (1, 1)
 
     def __init__(self) -> None:
-        self.inner = KeyValueMachine()
+        self.inner = RegisterMachine()
 
     def apply(self, command: str, context: ApplyContext) -> str:
         return self.inner.apply(command, context)
@@ -331,7 +331,7 @@ def test_a_snapshots_checksum_is_that_of_its_text() -> None:
     assert snapshot.checksum == crc32(str(snapshot.data).encode())
 
 
-class LargeState(KeyValueMachine):
+class LargeState(RegisterMachine):
     """A state of many megabytes that costs nothing to create."""
 
     chunk = "x" * 65_536
@@ -380,7 +380,7 @@ def test_snapshot_that_cannot_be_restored_stops_the_node(text: str) -> None:
         cluster.restart(1)
 
 
-class FailsSnapshots(KeyValueMachine):
+class FailsSnapshots(RegisterMachine):
     """Its snapshot fails in the call, or later when it is read."""
 
     fails_in_call = True

@@ -10,7 +10,7 @@ from qcore.core.entry import Entry
 from qcore.core.version import ClusterVersion
 from qcore.errors import StateMachineFailed
 from qcore.machines.interface import ApplyContext
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.replica.access.access_table import AccessTable
 from qcore.replica.apply.state_digests import DIGEST_INTERVAL, DIGESTS_KEPT, StateDigests
 from qcore.replica.events import ClientRequest, TriggerSnapshot
@@ -46,7 +46,7 @@ def test_replicas_that_never_stop_at_an_index_have_its_digest() -> None:
     while cluster.drivers[3].replica.has_apply_backlog:
         cluster.drivers[3].step()
 
-    machine = KeyValueMachine()
+    machine = RegisterMachine()
     expected: dict[int, str] = {}
     for index in range(before + 1, 3 * DIGEST_INTERVAL + 1):
         context = ApplyContext(index, 0, 3, 0)

@@ -10,7 +10,7 @@ from qcore.errors import ChangeRefused
 from qcore.replica.events import AddLearner, ChangeMembers, PeerVersionSupport, Reply
 from tests.driver.replicas import ReplicaCluster, ReplicaDriver
 
-SUPPORT = VersionSupport(1, LATEST_RULES, "kv", 1, 1)
+SUPPORT = VersionSupport(1, LATEST_RULES, "register", 1, 1)
 
 
 def key(node_id: int, letter: str = "A") -> str:

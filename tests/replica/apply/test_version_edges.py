@@ -10,7 +10,7 @@ from qcore.core.config import RaftConfig
 from qcore.core.entry import DurableState, Entry, HardState, Membership
 from qcore.core.version import LATEST_RULES, ClusterVersion, VersionSupport
 from qcore.errors import OutcomeUnknown, QcoreError
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.replica.apply.apply_backlog import MAX_STEP_COST
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.events import TransferLeader, UpgradeMachine
@@ -18,7 +18,7 @@ from qcore.replica.replica import Replica
 from tests.driver.replicas import ReplicaCluster, ReplicaDriver
 from tests.replica.apply.test_versions import Second, add, report_support, versions
 
-SUPPORT = VersionSupport(1, LATEST_RULES, "kv", 1, 2)
+SUPPORT = VersionSupport(1, LATEST_RULES, "register", 1, 2)
 
 
 def started(*entries: tuple[str, str]) -> Replica:
@@ -28,12 +28,12 @@ def started(*entries: tuple[str, str]) -> Replica:
         held.append(Entry(len(held) + 1, 1, kind, data, 0))  # type: ignore[arg-type]  # a kind is a literal
     durable = DurableState(HardState(1, None, len(held)), None, held)
     config = ReplicaConfig(RaftConfig(1))
-    return Replica(config, KeyValueMachine(), durable, rng=random.Random(1), now=0)
+    return Replica(config, RegisterMachine(), durable, rng=random.Random(1), now=0)
 
 
 def test_raise_that_comes_too_late_changes_nothing() -> None:
     """Two leaders appended one; the older comes last."""
-    newest, older = ClusterVersion(3, "kv", 1), ClusterVersion(2, "kv", 1)
+    newest, older = ClusterVersion(3, "register", 1), ClusterVersion(2, "register", 1)
     replica = started(("version", newest.to_json()), ("version", older.to_json()))
     assert replica.applied_index == 3
     assert replica.versions.active == newest
@@ -52,7 +52,7 @@ def ready_to_upgrade() -> tuple[ReplicaCluster, ReplicaDriver]:
     leader = cluster.elect(1)
     cluster.settle()
     cluster.pass_time(100)
-    assert versions(cluster) == 3 * [ClusterVersion(LATEST_RULES, "kv", 1)]
+    assert versions(cluster) == 3 * [ClusterVersion(LATEST_RULES, "register", 1)]
     return cluster, leader
 
 
@@ -84,7 +84,7 @@ def test_upgrade_waits_for_the_end_of_a_transfer() -> None:
     assert leader.replica.core.transferring
     cluster.pass_time(1000)
     assert error_of_upgrade(leader) is None
-    assert leader.replica.versions.active == ClusterVersion(LATEST_RULES, "kv", 2)
+    assert leader.replica.versions.active == ClusterVersion(LATEST_RULES, "register", 2)
 
 
 def test_upgrade_that_expires_leaves_an_earlier_one_waiting() -> None:

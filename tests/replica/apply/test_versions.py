@@ -18,7 +18,7 @@ from qcore.core.messages import AppendEntries, AppendEntriesResponse
 from qcore.core.version import LATEST_RULES, ClusterVersion, VersionSupport
 from qcore.errors import ChangeRefused, ConfigError, IncompatibleVersion, NotLeader
 from qcore.machines.interface import ApplyContext, StateMachine, version_support
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.events import (
     AddLearner,
@@ -33,10 +33,10 @@ from qcore.replica.sessions.session_table import open_session_payload, session_c
 from tests.driver.replicas import ReplicaCluster, ReplicaDriver
 from tests.replica.support.client_sessions import text_of
 
-SUPPORT = VersionSupport(1, LATEST_RULES, "kv", 1, 1)
+SUPPORT = VersionSupport(1, LATEST_RULES, "register", 1, 1)
 
 
-class Second(KeyValueMachine):
+class Second(RegisterMachine):
     """The next version of the machine: it doubles what is added after the entry that raises the version."""
 
     versions = (1, 2)
@@ -85,7 +85,7 @@ def test_leader_raises_the_rules_once_every_member_supports_it() -> None:
     report_support(cluster, SUPPORT, 1, 2)
     assert versions(cluster) == 3 * [ClusterVersion()], "one member has not reported its support"
     report_support(cluster, SUPPORT, 3)
-    assert versions(cluster) == 3 * [ClusterVersion(LATEST_RULES, "kv", 1)]
+    assert versions(cluster) == 3 * [ClusterVersion(LATEST_RULES, "register", 1)]
     assert raised(cluster) == LATEST_RULES - 1, "one step at a time"
 
 
@@ -93,9 +93,9 @@ def test_leader_raises_the_rules_once_every_member_supports_it() -> None:
     "odd",
     [
         VersionSupport(),
-        VersionSupport(1, 1, "kv", 1, 1),
+        VersionSupport(1, 1, "register", 1, 1),
         VersionSupport(1, 2, "entity", 1, 1),
-        VersionSupport(1, 2, "kv", 2, 3),
+        VersionSupport(1, 2, "register", 2, 3),
     ],
     ids=["0.1.0", "old rules", "another machine", "machine too new"],
 )
@@ -116,7 +116,7 @@ def test_disconnected_member_holds_the_rules_back() -> None:
     cluster.elect(1)
     assert versions(cluster) == 3 * [ClusterVersion()]
     report_support(cluster, SUPPORT, 3)
-    assert versions(cluster) == 3 * [ClusterVersion(LATEST_RULES, "kv", 1)]
+    assert versions(cluster) == 3 * [ClusterVersion(LATEST_RULES, "register", 1)]
 
 
 def test_raise_continued_by_a_new_leader_counts_once() -> None:
@@ -131,11 +131,11 @@ def test_raise_continued_by_a_new_leader_counts_once() -> None:
     cluster.elect(2)
     cluster.heal()
     cluster.pass_time(1000)
-    assert versions(cluster) == 3 * [ClusterVersion(LATEST_RULES, "kv", 1)]
+    assert versions(cluster) == 3 * [ClusterVersion(LATEST_RULES, "register", 1)]
 
 
 def test_held_back_program_stays_with_the_rules_of_0_1_0() -> None:
-    driver = alone(KeyValueMachine(), max_rules=1)
+    driver = alone(RegisterMachine(), max_rules=1)
     begin(driver)
     assert [entry.kind for entry in driver.core.log_entries()] == ["membership", "noop"]
     assert driver.versions.active == ClusterVersion()
@@ -145,7 +145,7 @@ def test_new_cluster_records_the_newest_rules_and_its_machine() -> None:
     driver = alone(Second())
     begin(driver)
     assert [entry.kind for entry in driver.core.log_entries()] == ["membership", "version", "noop"]
-    assert driver.versions.active == ClusterVersion(LATEST_RULES, "kv", 2)
+    assert driver.versions.active == ClusterVersion(LATEST_RULES, "register", 2)
 
 
 def alone(
@@ -203,7 +203,7 @@ def test_replicas_with_different_snapshots_agree_after_upgrade(
     with_rules(cluster, LATEST_RULES)
     leader = cluster.elect(1)
     report_support(cluster, SUPPORT)
-    assert versions(cluster) == 3 * [ClusterVersion(LATEST_RULES, "kv", 1)]
+    assert versions(cluster) == 3 * [ClusterVersion(LATEST_RULES, "register", 1)]
     leader.request(90, session_command_payload(session, 13, 0, add("n")), "session")
     cluster.settle()
     cluster.pass_time(2000)
@@ -231,8 +231,8 @@ def test_snapshot_carries_the_version_to_a_lagging_node() -> None:
     cluster.heal()
     cluster.pass_time(1000)
     assert cluster.drivers[3].replica.core.snapshot is not None, "it installed the snapshot"
-    assert versions(cluster) == 3 * [ClusterVersion(LATEST_RULES, "kv", 1)]
-    assert cluster.restart(3).replica.versions.active == ClusterVersion(LATEST_RULES, "kv", 1)
+    assert versions(cluster) == 3 * [ClusterVersion(LATEST_RULES, "register", 1)]
+    assert cluster.restart(3).replica.versions.active == ClusterVersion(LATEST_RULES, "register", 1)
 
 
 # -- the machine's version ---------------------------------------------------------------------------
@@ -269,7 +269,9 @@ def test_a_machine_is_upgraded_across_a_rolling_restart() -> None:
     )
     reply = upgraded(cluster, leader)
     assert reply.error is None
-    assert ClusterVersion.from_json(reply.result or "") == ClusterVersion(LATEST_RULES, "kv", 2)
+    assert ClusterVersion.from_json(reply.result or "") == ClusterVersion(
+        LATEST_RULES, "register", 2
+    )
     leader.request(2, add("n"))
     cluster.settle()
     cluster.pass_time(100)
@@ -288,8 +290,9 @@ def test_upgrade_unsupported_by_a_member_is_rejected_naming_it() -> None:
     error = upgraded(cluster, leader).error
     assert isinstance(error, ChangeRefused)
     assert error.name == "unsupported"
-    assert "node 3 cannot follow: this program supports version 1 of state machine 'kv'" in str(
-        error
+    assert (
+        "node 3 cannot follow: this program supports version 1 of state machine 'register'"
+        in str(error)
     )
     assert leader.replica.versions.active.machine_version == 1
 
@@ -351,22 +354,22 @@ def test_a_new_node_without_the_old_version_needs_a_snapshot(compacted: bool) ->
 # -- incompatible programs ---------------------------------------------------------------------------
 
 
-class Other(KeyValueMachine):
+class Other(RegisterMachine):
     name = "other"
 
 
-class Newer(KeyValueMachine):
+class Newer(RegisterMachine):
     versions = (2, 3)
 
 
 def stored(*, snapshot: bool) -> DurableState:
-    """The disk of a node of a cluster that runs version 1 of machine kv."""
+    """The disk of a node of a cluster that runs version 1 of machine register."""
     membership = Membership(voters=(1,), addresses=((1, "a:1"),), cluster_id="red")
-    version = ClusterVersion(2, "kv", 1)
+    version = ClusterVersion(2, "register", 1)
     if snapshot:
         meta = SnapshotMeta(2, 1, 0, membership, 0, version)
         return DurableState(
-            HardState(1), Snapshot(meta, "[]\n" + "".join(KeyValueMachine().snapshot()))
+            HardState(1), Snapshot(meta, "[]\n" + "".join(RegisterMachine().snapshot()))
         )
     entries = [
         Entry(1, 1, "membership", membership.to_json(), 0),
@@ -379,21 +382,21 @@ def stored(*, snapshot: bool) -> DurableState:
 @pytest.mark.parametrize(
     ("machine", "rules", "text"),
     [
-        (Other, 2, "state machine is 'kv', this program runs 'other'"),
+        (Other, 2, "state machine is 'register', this program runs 'other'"),
         (
             Newer,
             2,
-            "this program supports versions 2 to 3 of state machine 'kv', and not version 1",
+            "this program supports versions 2 to 3 of state machine 'register', and not version 1",
         ),
-        (KeyValueMachine, 1, "apply rules are version 2, this program supports version 1"),
+        (RegisterMachine, 1, "apply rules are version 2, this program supports version 1"),
     ],
 )
 def test_incompatible_program_does_not_start(
-    machine: type[KeyValueMachine], rules: int, text: str, *, snapshot: bool
+    machine: type[RegisterMachine], rules: int, text: str, *, snapshot: bool
 ) -> None:
     with pytest.raises(IncompatibleVersion, match=text):
         alone(machine(), rules, stored(snapshot=snapshot))
-    alone(KeyValueMachine(), 2, stored(snapshot=snapshot))
+    alone(RegisterMachine(), 2, stored(snapshot=snapshot))
 
 
 def test_log_of_0_1_0_counts_as_version_1_of_any_machine() -> None:
@@ -405,23 +408,23 @@ def test_log_of_0_1_0_counts_as_version_1_of_any_machine() -> None:
 
 
 def test_machine_must_declare_name_versions_and_apply() -> None:
-    class Nameless(KeyValueMachine):
+    class Nameless(RegisterMachine):
         name = "machines/mine.py"
 
-    class Backwards(KeyValueMachine):
+    class Backwards(RegisterMachine):
         versions = (3, 2)
 
-    class Boolean(KeyValueMachine):
+    class Boolean(RegisterMachine):
         versions = (True, True)
 
-    class HalfBoolean(KeyValueMachine):
+    class HalfBoolean(RegisterMachine):
         versions = (1, True)
 
-    class Old(KeyValueMachine):
+    class Old(RegisterMachine):
         def apply(self, command: str, index: int, time_us: int) -> str:  # type: ignore[override]  # as 0.1.0 had it
             return ""
 
-    cases: list[tuple[KeyValueMachine, str]] = [
+    cases: list[tuple[RegisterMachine, str]] = [
         (Nameless(), "declares the name 'machines/mine.py'"),
         (Backwards(), "declares the versions"),
         (Boolean(), r"declares the versions \(True, True\)"),
@@ -436,7 +439,7 @@ def test_machine_must_declare_name_versions_and_apply() -> None:
 def test_program_without_a_version_in_the_log_does_not_start() -> None:
     """It supports the first and the last version in the log, but not one in between."""
     durable = stored(snapshot=False)
-    second = Entry(3, 1, "version", ClusterVersion(2, "kv", 2).to_json(), 0)
+    second = Entry(3, 1, "version", ClusterVersion(2, "register", 2).to_json(), 0)
     durable.entries.append(second)
     for commit in (0, 2, 3):
         durable.hard_state.commit = commit
@@ -449,9 +452,9 @@ def test_entry_without_effect_does_not_keep_a_program_out() -> None:
     """Two leaders may have appended the same step; the second one may follow a newer version."""
     durable = stored(snapshot=True)
     assert durable.snapshot is not None
-    meta = replace(durable.snapshot.meta, version=ClusterVersion(2, "kv", 2))
+    meta = replace(durable.snapshot.meta, version=ClusterVersion(2, "register", 2))
     durable.snapshot = replace(durable.snapshot, meta=meta)
-    durable.entries.append(Entry(3, 1, "version", ClusterVersion(2, "kv", 1).to_json(), 0))
+    durable.entries.append(Entry(3, 1, "version", ClusterVersion(2, "register", 1).to_json(), 0))
     alone(Newer(), 2, durable)
 
 
@@ -473,9 +476,9 @@ def test_raise_truncated_from_the_log_is_undone() -> None:
     first = Entry(1, 1, "membership", membership.to_json(), 0)
     durable = DurableState(HardState(1, None, 1), None, [first])
     core = RaftCore(RaftConfig(1), durable, rng=random.Random(1), now=0)
-    raising = Entry(2, 2, "version", ClusterVersion(2, "kv", 1).to_json(), 5)
+    raising = Entry(2, 2, "version", ClusterVersion(2, "register", 1).to_json(), 5)
     core.step(MessageReceived(2, AppendEntries(2, 2, 1, 1, 1, [raising])), 1_000_000)
-    assert (core.rules, core.newest_version.machine) == (2, "kv")
+    assert (core.rules, core.newest_version.machine) == (2, "register")
     other = Entry(2, 3, "noop", "", 6)
     effects = core.step(MessageReceived(3, AppendEntries(3, 3, 1, 1, 1, [other])), 2_000_000)
     (response,) = [effect.message for effect in effects if isinstance(effect, Send)]
@@ -487,7 +490,7 @@ def test_raise_truncated_from_the_log_is_undone() -> None:
 def test_upgrade_waits_until_the_leader_has_applied_all_commits() -> None:
     """A raise may be among them, so the active version is not known yet."""
     cluster = ReplicaCluster(3, machine=Second, rules=2)
-    raising = Entry(6000, 1, "version", ClusterVersion(2, "kv", 2).to_json(), 6000, 6000)
+    raising = Entry(6000, 1, "version", ClusterVersion(2, "register", 2).to_json(), 6000, 6000)
     commands = [Entry(index, 1, "command", add("k"), index, index) for index in range(3, 6000)]
     for node_id, driver in cluster.drivers.items():
         driver.disk.durable.entries.extend([*commands, raising])
@@ -512,5 +515,5 @@ def test_upgrade_waits_until_the_leader_has_applied_all_commits() -> None:
 
 def test_a_program_that_reports_no_machine_name_is_described() -> None:
     """0.1.0 does not report the name of its state machine."""
-    reason = VersionSupport().incompatibility_with(ClusterVersion(1, "kv", 1))
-    assert str(reason).endswith("'kv', this program runs one that does not report its name")
+    reason = VersionSupport().incompatibility_with(ClusterVersion(1, "register", 1))
+    assert str(reason).endswith("'register', this program runs one that does not report its name")

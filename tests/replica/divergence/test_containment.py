@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from qcore.core.messages import InstallSnapshot
 from qcore.errors import ChangeRefused, NotLeader, OutcomeUnknown, Refused
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.replica.events import (
     BeginWatch,
     ClientRequest,
@@ -39,7 +39,7 @@ def cluster_of(size: int = 3) -> ReplicaCluster:
 def flip(driver: ReplicaDriver) -> None:
     """Another state in the memory of this node only."""
     machine = driver.replica.machine
-    assert isinstance(machine, KeyValueMachine)
+    assert isinstance(machine, RegisterMachine)
     machine.restore(["".join(machine.snapshot()).replace("7", "8")])
 
 

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 from qcore.core.entry import Membership
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.replica.events import AddLearner, ChangeMembers, TriggerSnapshot, UpgradeMachine
 from tests.driver.replicas import ReplicaCluster
 from tests.replica.apply.test_versions import SUPPORT, Second, add, report_support
@@ -112,7 +112,7 @@ def test_without_a_majority_all_serve() -> None:
         cluster.pass_time(100)
         for place, node_id in enumerate(odd):
             machine = cluster.drivers[node_id].replica.machine
-            assert isinstance(machine, KeyValueMachine)
+            assert isinstance(machine, RegisterMachine)
             other = "8" if size == 4 else str(8 + place)
             machine.restore(["".join(machine.snapshot()).replace("7", other)])
         cluster.pass_time(3000)

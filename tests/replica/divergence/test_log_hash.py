@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from qcore.core.entry import Entry
 from qcore.core.version import ClusterVersion
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.replica.access.access_table import AccessTable
 from qcore.replica.apply.log_hash import BLOCK_ENTRIES, LogHash
 from qcore.replica.apply.state_digests import DIGEST_INTERVAL, StateDigests
 
-VERSION = ClusterVersion(5, "kv", 1)
+VERSION = ClusterVersion(5, "register", 1)
 texts = st.text(max_size=3) | st.sampled_from(["\0", "\ud800", "a b"])
 rows = st.builds(
     Entry,
@@ -56,7 +56,7 @@ def test_a_digest_on_the_way_changes_nothing(at: int) -> None:
 
 
 def test_a_node_that_begins_late_knows_the_next_interval() -> None:
-    whole, late = (StateDigests(KeyValueMachine(), AccessTable(), True) for _ in range(2))
+    whole, late = (StateDigests(RegisterMachine(), AccessTable(), True) for _ in range(2))
     late.on_replaced()
     entries = [Entry(at, 1, "noop", "", at) for at in range(1, 2 * DIGEST_INTERVAL + 11)]
     for entry in entries:
@@ -72,7 +72,7 @@ def test_a_node_that_begins_late_knows_the_next_interval() -> None:
 
 
 def test_the_log_is_hashed_only_where_members_compare() -> None:
-    digests = StateDigests(KeyValueMachine(), AccessTable(), False)
+    digests = StateDigests(RegisterMachine(), AccessTable(), False)
     for at in range(1, DIGEST_INTERVAL + 1):
         digests.applied(replace(Entry(1, 1, "noop", "", 0), index=at), VERSION)
     assert [digest.log for digest in digests.all().values()] == [""]

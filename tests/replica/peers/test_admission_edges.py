@@ -13,7 +13,7 @@ from qcore.core.events import MessageReceived
 from qcore.core.messages import AppendEntries
 from qcore.core.version import LATEST_RULES, VersionSupport
 from qcore.errors import RemoteProtocolError, StorageError
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.peers.identity import ClusterIdentity, PeerHello
 from qcore.replica.peers.known_members import KnownMember, KnownMembers
@@ -44,7 +44,7 @@ def node_of_two() -> tuple[Replica, PeerAdmission, Disk]:
         HardState(1, None, 1), None, [Entry(1, 1, "membership", TWO.to_json(), 0)]
     )
     replica = Replica(
-        ReplicaConfig(RaftConfig(1)), KeyValueMachine(), durable, rng=random.Random(1), now=0
+        ReplicaConfig(RaftConfig(1)), RegisterMachine(), durable, rng=random.Random(1), now=0
     )
     disk = Disk()
     known = KnownMembers({}, disk.save)

@@ -53,7 +53,9 @@ NODE_STATUS = NodeStatus(
     connections={},
     watches=WatchFigures(0, 0, 0, 0, 0, 0, 0, 1),
     uptime_s=1.0,
-    versions=VersionStatus(ClusterVersion(2, "kv", 1), VersionSupport(1, 2, "kv", 1, 1)),
+    versions=VersionStatus(
+        ClusterVersion(2, "register", 1), VersionSupport(1, 2, "register", 1, 1)
+    ),
     digests={},
     comparison=None,
 )

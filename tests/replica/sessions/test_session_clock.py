@@ -16,7 +16,7 @@ from qcore.core.entry import EntryKind
 from qcore.core.events import Tick, WriteDurable
 from qcore.core.version import ClusterVersion
 from qcore.errors import SessionExpired, StoreError
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.replica import Replica, ReplicaConfig
 from qcore.replica.events import ClientRequest, TransferLeader, TriggerSnapshot
 from qcore.replica.messages import PeerMessage
@@ -37,7 +37,7 @@ from tests.replica.support.state_model import Model
 
 ADD = json.dumps({"op": "add", "key": "n", "amount": 1})
 SECOND_US = 1_000_000
-VERSION_2 = ClusterVersion(2, "kv", 1)
+VERSION_2 = ClusterVersion(2, "register", 1)
 
 
 def entry(index: int, data: str, clock_us: int, kind: EntryKind = "session") -> Entry:
@@ -66,7 +66,7 @@ steps = st.lists(
 def test_table_equals_a_model_that_checks_every_session(
     actions: list[tuple[str, int, int]],
 ) -> None:
-    table, machine = SessionTable(), KeyValueMachine()
+    table, machine = SessionTable(), RegisterMachine()
     table.begin_rules_2(0)
     model: dict[int, tuple[int, int]] = {}
     clock_us = 0
@@ -103,7 +103,7 @@ def test_long_lived_session_shields_no_other() -> None:
     """Under rules 1 it does, as in 0.1.0: sessions are checked from the least recently used on."""
     left = {}
     for rules in (1, 2):
-        table, machine = SessionTable(), KeyValueMachine()
+        table, machine = SessionTable(), RegisterMachine()
         made = [open_session_payload(60_000), open_session_payload(1000), SESSION_TICK]
         for index, data in enumerate(made, start=1):
             at = index * SECOND_US * (2 if data == SESSION_TICK else 1)
@@ -113,7 +113,7 @@ def test_long_lived_session_shields_no_other() -> None:
 
 
 def test_sessions_closed_immediately_leave_nothing_behind() -> None:
-    table, machine = SessionTable(), KeyValueMachine()
+    table, machine = SessionTable(), RegisterMachine()
     table.begin_rules_2(0)
     for index in range(1, 5000, 2):
         apply(table, entry(index, open_session_payload(86_400_000), index), machine, rules=2)
@@ -123,7 +123,7 @@ def test_sessions_closed_immediately_leave_nothing_behind() -> None:
 
 
 def test_the_bound_on_sessions_holds_under_rules_2() -> None:
-    table, machine = SessionTable(), KeyValueMachine()
+    table, machine = SessionTable(), RegisterMachine()
     for index in range(1, MAX_SESSIONS + 3):
         apply(table, entry(index, open_session_payload(1000), index), machine, rules=2)
     assert len(table) == MAX_SESSIONS
@@ -131,7 +131,7 @@ def test_the_bound_on_sessions_holds_under_rules_2() -> None:
 
 
 def test_a_tick_is_not_a_request_under_rules_1() -> None:
-    _, error = apply(SessionTable(), entry(1, SESSION_TICK, 0), KeyValueMachine(), rules=1)
+    _, error = apply(SessionTable(), entry(1, SESSION_TICK, 0), RegisterMachine(), rules=1)
     assert isinstance(error, StoreError)
 
 
@@ -166,7 +166,7 @@ def history() -> list[Entry]:
 
 def replica_with(durable: DurableState) -> Replica:
     config = ReplicaConfig(RaftConfig(3), keep_entries=0)
-    replica = Replica(config, KeyValueMachine(), durable, rng=random.Random(1), now=0)
+    replica = Replica(config, RegisterMachine(), durable, rng=random.Random(1), now=0)
     replica.step([], 0, 1)
     return replica
 
@@ -196,7 +196,7 @@ def test_snapshots_on_both_sides_of_the_raise_lead_to_one_state() -> None:
 
 
 def test_model_agrees_with_the_session_table_at_the_raise() -> None:
-    model, table, machine = Model(), SessionTable(), KeyValueMachine()
+    model, table, machine = Model(), SessionTable(), RegisterMachine()
     rules = 1
     for held in history():
         model.apply(held)
@@ -313,7 +313,7 @@ def test_tick_rejected_during_a_transfer_is_proposed_later() -> None:
 
 def test_session_used_before_a_tick_is_applied_stays() -> None:
     """Which sessions a tick ends is decided when it is applied, by its clock."""
-    table, machine = SessionTable(), KeyValueMachine()
+    table, machine = SessionTable(), RegisterMachine()
     apply(table, entry(1, open_session_payload(1000), 0), machine, rules=2)
     apply(table, entry(2, keep_session_payload(1), 900_000), machine, rules=2)
     assert apply(table, entry(3, SESSION_TICK, 1_000_001), machine, rules=2) == ("null", None)

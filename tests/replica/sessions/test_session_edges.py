@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from qcore.core.entry import Entry, EntryKind
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.replica.sessions import session_table, session_text
 from qcore.replica.sessions.client_session import Session
 from qcore.replica.sessions.session_table import (
@@ -21,7 +21,7 @@ from tests.replica.support.client_sessions import apply
 
 def apply_to(table: SessionTable, index: int, data: str) -> session_table.ApplyOutcome:
     entry = Entry(index, 1, "session", data, index, index)
-    return apply(table, entry, KeyValueMachine(), rules=3)
+    return apply(table, entry, RegisterMachine(), rules=3)
 
 
 @pytest.mark.parametrize(

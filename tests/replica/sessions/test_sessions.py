@@ -7,7 +7,7 @@ import json
 from qcore.core.config import RaftConfig
 from qcore.core.entry import Entry
 from qcore.errors import SequenceRefused, SessionExpired, StoreError
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.replica.events import ClientRequest, Reply, TriggerSnapshot
 from qcore.replica.sessions.session_table import (
     MAX_REPLIES,
@@ -160,7 +160,7 @@ def entry(index: int, data: str, time_us: int = 0) -> Entry:
 
 
 def test_numbers_of_acknowledged_replies_are_rejected() -> None:
-    table, machine = SessionTable(), KeyValueMachine()
+    table, machine = SessionTable(), RegisterMachine()
     apply(table, entry(1, open_session_payload(1000)), machine)
     for number in range(1, 4):
         apply(table, entry(1 + number, session_command_payload(1, number, 0, ADD)), machine)
@@ -173,7 +173,7 @@ def test_numbers_of_acknowledged_replies_are_rejected() -> None:
 
 
 def test_the_table_is_bounded_in_sessions_and_in_replies() -> None:
-    table, machine = SessionTable(), KeyValueMachine()
+    table, machine = SessionTable(), RegisterMachine()
     for index in range(1, MAX_SESSIONS + 3):
         apply(table, entry(index, open_session_payload(1000)), machine)
     assert len(table) == MAX_SESSIONS
@@ -191,7 +191,7 @@ def test_the_table_is_bounded_in_sessions_and_in_replies() -> None:
 
 
 def test_dump_and_load_keep_everything() -> None:
-    table, machine = SessionTable(), KeyValueMachine()
+    table, machine = SessionTable(), RegisterMachine()
     apply(table, entry(1, open_session_payload(5000), 7), machine)
     apply(table, entry(2, open_session_payload(9000), 8), machine)
     apply(table, entry(3, session_command_payload(1, 5, 3, ADD), 9), machine)
@@ -204,7 +204,7 @@ def test_dump_and_load_keep_everything() -> None:
 
 
 def test_digest_shows_the_sessions_and_every_reply() -> None:
-    table, machine = SessionTable(), KeyValueMachine()
+    table, machine = SessionTable(), RegisterMachine()
     assert table.digest() == ""
     digests = [""]
     for index, data in enumerate(
@@ -224,7 +224,7 @@ def test_digest_shows_the_sessions_and_every_reply() -> None:
 
 
 def test_malformed_session_entry_is_a_harmless_error() -> None:
-    table, machine = SessionTable(), KeyValueMachine()
+    table, machine = SessionTable(), RegisterMachine()
     for data in ("", "[]", '["run",1]', '{"a":1}', '["open","x"]', "[" * 10_000):
         _, error = apply(table, entry(1, data), machine)
         assert isinstance(error, StoreError)

@@ -15,7 +15,7 @@ from qcore.core.events import Tick
 from qcore.core.log.growing_text import TextBuilder
 from qcore.core.version import FIRST_VERSION
 from qcore.machines.interface import ApplyContext
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.replica.access.access_table import AccessTable
 from qcore.replica.apply.apply_backlog import MAX_STEP_COST
 from qcore.replica.config import ReplicaConfig
@@ -183,7 +183,7 @@ def test_growing_text_equals_its_joined_parts() -> None:
 
 def test_fast_appending_follower_does_not_fall_behind() -> None:
     """For every message that it appends, it also applies as many entries. Otherwise its backlog would grow."""
-    cluster = ReplicaCluster(3, KeyValueMachine, max_pending_requests=10_000)
+    cluster = ReplicaCluster(3, RegisterMachine, max_pending_requests=10_000)
     cluster.raft = RaftConfig(1, max_uncommitted_bytes=1 << 30)
     for node_id in (1, 2, 3):
         cluster.restart(node_id)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from qcore.core.events import Campaign, MessageReceived, Tick
 from qcore.core.messages import AppendEntries
 from qcore.errors import DeadlineExceeded, NotLeader, Overloaded, Refused
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.replica.access.access_table import AccessTable
 from qcore.replica.events import Reply, RequestSnapshot
 from qcore.replica.requests.requested_snapshots import MAX_SNAPSHOT_REQUESTS
@@ -66,13 +66,13 @@ def outcome(cluster: ReplicaCluster, driver: ReplicaDriver, request_id: int = 1)
     raise AssertionError("no outcome")
 
 
-def copied(driver: ReplicaDriver, reply: Reply) -> KeyValueMachine:
+def copied(driver: ReplicaDriver, reply: Reply) -> RegisterMachine:
     """A fresh machine, restored from the snapshot that the reply names."""
     assert reply.error is None
     snapshot = driver.replica.core.snapshot
     assert snapshot is not None
     assert snapshot.meta.last_included_index >= reply.index
-    machine = KeyValueMachine()
+    machine = RegisterMachine()
     for _ in restore_snapshot(snapshot.data, machine, SessionTable(), AccessTable()):
         pass
     return machine

@@ -5,14 +5,14 @@ from __future__ import annotations
 import tracemalloc
 from collections.abc import Iterable
 
-from qcore.machines import KeyValueMachine
+from qcore.machines import RegisterMachine
 from qcore.replica.events import TriggerSnapshot
 from tests.driver.replicas import ReplicaCluster
 
 MB = 1_000_000
 
 
-class LargeState(KeyValueMachine):
+class LargeState(RegisterMachine):
     """A state of 25 MB that takes no memory."""
 
     def snapshot(self) -> Iterable[str]:

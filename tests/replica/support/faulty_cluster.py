@@ -23,7 +23,7 @@ from qcore.core.effects import (
     TruncateLog,
 )
 from qcore.core.entry import Entry
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.replica import ReplicaConfig
 from qcore.replica.events import (
     AddLearner,
@@ -155,8 +155,8 @@ class World(Cluster[ReplicaDriver]):
                 keep_entries=2,
                 gather_reads=True,  # the simulator's scenarios ask for each read
             ),
-            KeyValueMachine,
-            begun(self.first, 2, KeyValueMachine.name) if has_log else DurableState(),
+            RegisterMachine,
+            begun(self.first, 2, RegisterMachine.name) if has_log else DurableState(),
             clock=Clock(self.time, wall_us=wall_us, speed=settings.speeds.get(node_id, 1000)),
             network=self.network,
             observer=observer,

@@ -24,7 +24,7 @@ from qcore.machines.interface import (
     TopicChange,
     WatchFilter,
 )
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.replica.events import BeginWatch, Notice
 from qcore.replica.watches import catch_up, watch_table
 from qcore.replica.watches.catch_up import CatchUp, Watch
@@ -77,7 +77,7 @@ def test_requests_that_ended_are_forgotten() -> None:
 
 
 def test_a_machine_without_changes_cannot_be_watched() -> None:
-    class Mute(KeyValueMachine):
+    class Mute(RegisterMachine):
         last_changes = None  # type: ignore[assignment] # it has no such method
 
     watcher = Watcher(machine_of(Mute).drivers[1], 1)
@@ -154,7 +154,7 @@ def test_notices_delay_the_entries_behind_them() -> None:
     assert most < 3 * 4_200
 
 
-class Repeats(KeyValueMachine):
+class Repeats(RegisterMachine):
     """Names the topic of each change twice."""
 
     def last_changes(self) -> Sequence[Change]:
@@ -241,7 +241,7 @@ def test_a_step_looks_up_a_bounded_number_of_topics(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(catch_up, "MAX_STEP_COST", 40)
     Wide.reads.clear()
 
-    class Many(KeyValueMachine):
+    class Many(RegisterMachine):
         def last_changes(self) -> Sequence[Change]:
             return [Wide(number) for _ in super().last_changes() for number in range(20)]
 
@@ -320,14 +320,14 @@ def test_a_loss_ends_only_the_watches_that_it_concerns(monkeypatch: pytest.Monke
 # -- machines ------------------------------------------------------------------------------------
 
 
-def machine_of(machine: Callable[[], KeyValueMachine]) -> ReplicaCluster:
+def machine_of(machine: Callable[[], RegisterMachine]) -> ReplicaCluster:
     cluster = ReplicaCluster(machine=machine)
     cluster.elect(1)
     return cluster
 
 
 def test_a_command_that_replaces_the_state_ends_all_watches() -> None:
-    class Replaces(KeyValueMachine):
+    class Replaces(RegisterMachine):
         def last_changes(self) -> Sequence[Change]:
             changes = super().last_changes()
             return [StateReplaced()] if changes and "replace" in changes[0].body else changes
@@ -348,7 +348,7 @@ def test_a_command_that_replaces_the_state_ends_all_watches() -> None:
     assert Watcher(leader, 9, after=(last, -1)).values == [2]
 
 
-class Reuses(KeyValueMachine):
+class Reuses(RegisterMachine):
     """Returns the same list for each command."""
 
     held: list[Change]
@@ -397,8 +397,8 @@ def test_an_old_change_that_raises_stops_the_node() -> None:
         Watcher(cluster.drivers[1], 2, after=(1, 0))
 
 
-def raising(bad: str) -> type[KeyValueMachine]:
-    class Raises(KeyValueMachine):
+def raising(bad: str) -> type[RegisterMachine]:
+    class Raises(RegisterMachine):
         def last_changes(self) -> Sequence[Change]:
             return [cast(Change, BadChange(change, bad)) for change in super().last_changes()]
 
@@ -406,7 +406,7 @@ def raising(bad: str) -> type[KeyValueMachine]:
 
 
 def test_last_changes_that_raise_stop_the_node() -> None:
-    class Raises(KeyValueMachine):
+    class Raises(RegisterMachine):
         def last_changes(self) -> Sequence[Change]:
             raise ValueError("no changes")
 
@@ -416,7 +416,7 @@ def test_last_changes_that_raise_stop_the_node() -> None:
         cluster.settle()
 
 
-class Filters(KeyValueMachine):
+class Filters(RegisterMachine):
     """Gives its watches what a test sets."""
 
     filter: object = None
@@ -502,7 +502,7 @@ def test_a_faulty_notice_ends_only_its_watch(
     assert len(leader.replica.watches) == 0
 
 
-class RestoresSlowly(KeyValueMachine):
+class RestoresSlowly(RegisterMachine):
     """Needs many steps to restore."""
 
     def restore_gradually(self, chunks: Iterable[str]) -> Iterator[None]:

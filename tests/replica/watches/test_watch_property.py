@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from qcore.core.entry import Entry
 from qcore.machines.interface import ApplyContext
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.replica.watches import catch_up
 from qcore.replica.watches.change_history import Position
 from tests.core.support.safety_checks import Safety
@@ -37,7 +37,7 @@ class LogObserver(SafetyObserver):
 
     def changes(self, topic: str) -> list[Seen]:
         """What a watcher of all the changes of a topic receives, recomputed from the log."""
-        machine, found = KeyValueMachine(), list[Seen]()
+        machine, found = RegisterMachine(), list[Seen]()
         for index, entry in sorted(self.entries.items()):
             if entry.kind == "command":
                 machine.apply(entry.data, ApplyContext(index, entry.time_us))

@@ -30,10 +30,12 @@ from qcore.transport.wire import Hello, HelloProof, HelloReply, signed_fields
 
 DIALLER, ACCEPTOR = NodeKey(bytes(32)), NodeKey(bytes(31) + b"\1")
 HELLO = signed_fields(
-    Hello("h-1", 1, "red", 2, "peer", "0.2.0", "i", 5, (1, 5), "kv", (1, 2), "n", DIALLER.public)
+    Hello(
+        "h-1", 1, "red", 2, "peer", "0.2.0", "i", 5, (1, 5), "register", (1, 2), "n", DIALLER.public
+    )
 )
 REPLY = signed_fields(
-    HelloReply(1, "red", 1, "0.2.0", "j", 5, (1, 5), "kv", (1, 2), "m", ACCEPTOR.public)
+    HelloReply(1, "red", 1, "0.2.0", "j", 5, (1, 5), "register", (1, 2), "m", ACCEPTOR.public)
 )
 SIGNED = [*(("hello", name) for name in HELLO), *(("reply", name) for name in REPLY)]
 

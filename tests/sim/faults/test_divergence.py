@@ -9,16 +9,16 @@ from random import Random
 from typing import Literal
 
 from qcore.machines.interface import ApplyContext
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.sim import run_scenario
 from tests.sim.support.scenario_texts import scenario
 
 
-def machine_with_a_flipped_bit() -> type[KeyValueMachine]:
+def machine_with_a_flipped_bit() -> type[RegisterMachine]:
     """The first machine that applies entry 12 does so in another way: a memory error at one node."""
     numbers = count()
 
-    class Flipped(KeyValueMachine):
+    class Flipped(RegisterMachine):
         def apply(self, command: str, context: ApplyContext) -> str:
             flips = context.index == 12 and next(numbers) == 0
             return super().apply(command.replace("visits", "visitr") if flips else command, context)

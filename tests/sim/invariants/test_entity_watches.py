@@ -9,7 +9,7 @@ import pytest
 
 from qcore.errors import BadRequest
 from qcore.machines.interface import ApplyContext, Change, TopicChange, WatchFilter
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.replica.watches.change_history import LAST_SEQUENCE, ChangeHistory
 from qcore.replica.watches.watch_table import Watches
 from qcore.sim import RunResult, run_scenario
@@ -117,7 +117,7 @@ class _Filter:
         return change.body
 
 
-class FilterMachine(KeyValueMachine):
+class FilterMachine(RegisterMachine):
     """Watched by requests of the form `MODE`; see `_Filter`. `once` is a request that each machine accepts once."""
 
     name = "filters"

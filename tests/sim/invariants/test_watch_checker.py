@@ -8,7 +8,7 @@ from typing import ClassVar
 import pytest
 
 from qcore.machines.interface import ApplyContext, Change, TopicChange
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.replica.watches.watch_table import Watches
 from qcore.sim import RunResult, run_scenario
 from qcore.sim.workload.operation_history import OperationHistory
@@ -84,7 +84,7 @@ def test_a_watch_that_falls_silent_is_not_complete(monkeypatch: pytest.MonkeyPat
     assert all("ms after it applied" in violation.note for violation in result.violations)
 
 
-class OddMachine(KeyValueMachine):
+class OddMachine(RegisterMachine):
     """Reports two changes of topic `all` for each command. The second that applies one adds a space to each text."""
 
     name = "odd"

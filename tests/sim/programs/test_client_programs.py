@@ -101,7 +101,7 @@ def test_a_trace_shows_the_way_of_each_operation_of_a_program() -> None:
 
 
 def test_the_same_program_passes_on_real_nodes() -> None:
-    with LocalCluster(machine="kv") as cluster:
+    with LocalCluster(machine="register") as cluster:
         records = cluster.run_programs(count_and_watch, clients=2)
         assert {record.details["id"] for record in records} == {cluster.wait_leader()}
 

@@ -13,7 +13,7 @@ from qcore.core.config import RaftConfig
 from qcore.core.entry import DurableState
 from qcore.core.raft import RaftCore
 from qcore.errors import ConfigError
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.node.observability.tracing import NodeTrace
 from qcore.sim import Scenario, load_scenario, replay_run, run_scenario
 from qcore.sim.artifacts import save_artifact
@@ -176,7 +176,7 @@ def test_json_lines_need_the_scenario(tmp_path: Path, trace: Path) -> None:
 def test_what_a_program_gave_cannot_be_replayed(tmp_path: Path) -> None:
     trace = tmp_path / "a.qtrace"
     run = scenario(until_ms=300)
-    run_scenario(run, machine=KeyValueMachine, requests=lambda _: ("read", "{}"), trace=trace)
+    run_scenario(run, machine=RegisterMachine, requests=lambda _: ("read", "{}"), trace=trace)
     with pytest.raises(ConfigError, match="got its machine from a program"):
         load_stored_run(trace)
 

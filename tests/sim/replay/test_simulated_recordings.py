@@ -10,7 +10,7 @@ import pytest
 from qcore.core.effects import RoleChanged
 from qcore.errors import ConfigError
 from qcore.machines.interface import ApplyContext
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.recording import read_lives
 from qcore.sim import Replay, Scenario, TraceWriter, World, load_scenario, run_scenario
 from qcore.sim.replay.life_replay import LifeReplay
@@ -96,7 +96,7 @@ def test_a_machine_of_a_program_must_be_given(tmp_path: Path) -> None:
     world = World(
         scenario(until_ms=600),
         1,
-        custom_machine=CustomMachine(KeyValueMachine, lambda _: ("read", "{}")),
+        custom_machine=CustomMachine(RegisterMachine, lambda _: ("read", "{}")),
     )
     content = bytearray()
     world.record(lambda node: content.extend if node == 2 else None)
@@ -106,7 +106,7 @@ def test_a_machine_of_a_program_must_be_given(tmp_path: Path) -> None:
     path.write_bytes(bytes(content))
     with pytest.raises(ConfigError, match="got its state machine from a program"):
         Replay(path)
-    assert Replay(path, machine=KeyValueMachine).run() is None
+    assert Replay(path, machine=RegisterMachine).run() is None
 
 
 def test_a_replay_of_an_artifact_records_one_node(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_recordings_that_cannot_be_written_are_explained(tmp_path: Path) -> None
         run_scenario(scenario(until_ms=300), 1, record=tmp_path)
 
 
-class RaisingMachine(KeyValueMachine):
+class RaisingMachine(RegisterMachine):
     """Breaks its contract at the tenth entry."""
 
     def apply(self, command: str, context: ApplyContext) -> str:
@@ -215,7 +215,7 @@ def test_the_error_of_a_machine_is_replayed() -> None:
     assert "StateMachineFailed" in replay.step.failed
     assert replay.error == replay.step.failed
     assert replay.difference is None
-    other = LifeReplay(life, KeyValueMachine)
+    other = LifeReplay(life, RegisterMachine)
     while other.advance() and other.difference is None:
         pass
     assert other.difference is not None

@@ -99,7 +99,10 @@ BAD = [
     ("cluster: {election_timeout_ms: [300, 150]}", "election_timeout_max_ms (150) is below"),
     ("cluster: {safeguards: {no_op: false}}", "no safeguard is called 'no_op'"),
     ("cluster: {safeguards: {noop_on_election: 0}}", "write true or false, not 0"),
-    ("cluster: {machine: sql}", "no machine is called 'sql'; write kv, entity, or a custom one"),
+    (
+        "cluster: {machine: sql}",
+        "no machine is called 'sql'; write register, entity, or a custom one",
+    ),
     ("workload: {requests: draw}", "belong together"),
     ("workload: {requests: [{read: x}]}", "belong together"),
     ("workload: {requests: [{read: x, write: y}]}", "either `write` or `read`"),

@@ -82,7 +82,7 @@ def test_an_invalid_copy_is_rejected() -> None:
         copied(spec, until_ms="soon")
     with pytest.raises(ConfigError, match="at_ms 100 is not before the end"):
         copied(spec, until_ms=50.0)
-    with pytest.raises(ConfigError, match="needs the machine kv"):
+    with pytest.raises(ConfigError, match="needs the machine register"):
         copied(
             spec,
             cluster=copied(spec.cluster, machine="entity"),

@@ -10,7 +10,7 @@ import pytest
 
 from qcore.core.entry import DurableState
 from qcore.errors import ConfigError
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.sim import World, run_scenario
 from qcore.trace import TraceRecord, TraceWriter, parse_trace
 from tests.sim.support.scenario_texts import failures, run, scenario, seen
@@ -237,7 +237,9 @@ def test_a_key_outside_the_workload_is_rejected(text: str, error: str) -> None:
             cluster="{nodes: 3, machine: entity}",
             workload="{keys: 3}",
         )
-    scenario(f"[{{at_ms: 500, {text}}}]", workload="{keys: 3}")  # the machine kv has every key
+    scenario(
+        f"[{{at_ms: 500, {text}}}]", workload="{keys: 3}"
+    )  # the machine register has every key
 
 
 def ask(_rng: Random) -> tuple[Literal["write"], str]:
@@ -256,7 +258,7 @@ def test_register_operations_need_a_built_in_machine(parts: dict[str, str], erro
     """The error comes before the run, for a machine in Python and for one in the scenario."""
     spec = scenario(**parts)  # type: ignore[arg-type]  # the texts among its parameters
     with pytest.raises(ConfigError, match=error):
-        run_scenario(spec, 1, machine=KeyValueMachine, requests=ask)
+        run_scenario(spec, 1, machine=RegisterMachine, requests=ask)
     if "workload" in parts:
         return  # a scenario file rejects sessions with any custom machine
     workload = "{requests: [{read: x}]}"
@@ -264,7 +266,7 @@ def test_register_operations_need_a_built_in_machine(parts: dict[str, str], erro
         scenario(**parts, cluster="{nodes: 3, machine: 'x.py:X'}", workload=workload)  # type: ignore[arg-type]  # as above
 
 
-class Fragile(KeyValueMachine):
+class Fragile(RegisterMachine):
     """A machine that cannot be made any more after the first client request."""
 
     is_broken = False

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from unittest.mock import patch
 
 from qcore.machines.interface import ApplyContext, StateMachine
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.replica.divergence.containment import Containment
 from qcore.replica.replica import Replica
 from qcore.sim import RunResult, Scenario, run_scenario
@@ -21,7 +21,7 @@ from tests.source.pure_build import need_pure_build
 _KEY = "odd"
 
 
-class OddMachine(KeyValueMachine):
+class OddMachine(RegisterMachine):
     """A register machine; that of the node `odd_node` changes something else from index `FROM_INDEX` on."""
 
     FROM_INDEX = 60

@@ -18,7 +18,7 @@ from qcore.core.entry import Entry, Membership
 from qcore.core.messages import InstallSnapshot, RaftMessage
 from qcore.core.raft_server import RaftServer
 from qcore.machines.interface import ApplyContext
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.sim import World, load_scenario, run_scenario
 from qcore.sim.verdict.log_queries import LogContents, electable, lost_writes
 from qcore.sim.verdict.service_at_end import most_advanced_node
@@ -82,7 +82,7 @@ def test_acknowledged_writes_are_found_on_stopped_nodes() -> None:
     assert "all " in seen(result)["acknowledged_writes_present"]
 
 
-class Raising(KeyValueMachine):
+class Raising(RegisterMachine):
     """Breaks the contract of a state machine: it raises, on every node at the same entry."""
 
     def apply(self, command: str, context: ApplyContext) -> str:
@@ -168,11 +168,11 @@ def test_an_entry_missing_from_an_installed_snapshot_is_lost(
     assert "acknowledged_write_lost" in caught
 
 
-class Forgetting(KeyValueMachine):
+class Forgetting(RegisterMachine):
     """A machine whose snapshots lack a register."""
 
     def snapshot(self) -> Iterable[str]:
-        other = KeyValueMachine()
+        other = RegisterMachine()
         other.restore(super().snapshot())
         other.apply('{"op": "delete", "key": "k1"}', ApplyContext(1, 0, 0))
         return other.snapshot()
@@ -191,17 +191,17 @@ def test_a_snapshot_that_drops_writes_is_caught(
 def test_a_restore_that_drops_a_key_is_caught(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    restore = KeyValueMachine.restore_gradually
+    restore = RegisterMachine.restore_gradually
 
-    def partly(machine: KeyValueMachine, chunks: Iterable[str]) -> object:
+    def partly(machine: RegisterMachine, chunks: Iterable[str]) -> object:
         yield from restore(machine, chunks)
         machine.apply('{"op": "delete", "key": "k2"}', ApplyContext(1, 0, 0))
 
-    monkeypatch.setattr(KeyValueMachine, "restore_gradually", partly)
+    monkeypatch.setattr(RegisterMachine, "restore_gradually", partly)
     assert {"state_hash", "acknowledged_write_lost"} <= checks()
 
 
-class Rejecting(KeyValueMachine):
+class Rejecting(RegisterMachine):
     """A machine that rejects every third command. An error is a result, too."""
 
     def apply(self, command: str, context: ApplyContext) -> str:
@@ -238,7 +238,7 @@ def test_an_equal_command_does_not_replace_a_lost_entry() -> None:
     )
     same = json.dumps({"op": "set", "key": "a", "value": 1})
     world = World(
-        spec, 1, TraceWriter(), CustomMachine(KeyValueMachine, lambda _rng: ("write", same))
+        spec, 1, TraceWriter(), CustomMachine(RegisterMachine, lambda _rng: ("write", same))
     )
     world.run()
     acknowledged = [op for op in world.history if op.is_acknowledged_write]
@@ -291,7 +291,7 @@ def test_a_run_with_a_custom_machine_loses_no_write() -> None:
         scenario("[{at_ms: 2000, snapshot: all}, {at_ms: 2500, power_loss: all, for_ms: 100}]"),
         1,
         TraceWriter(),
-        CustomMachine(KeyValueMachine, draw),
+        CustomMachine(RegisterMachine, draw),
     )
     world.run()
     assert lost(world) == []

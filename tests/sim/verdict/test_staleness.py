@@ -178,7 +178,7 @@ TROUBLE = (
 )
 
 
-@pytest.mark.parametrize("machine", ["kv", "entity"])
+@pytest.mark.parametrize("machine", ["register", "entity"])
 def test_stale_reads_of_both_machines_keep_their_bound(machine: str) -> None:
     result = run(
         TROUBLE,
@@ -201,7 +201,7 @@ def test_stale_reads_are_not_in_the_linearizable_history() -> None:
     assert not [op for op in reads if op.as_operation() is not None]
 
 
-@pytest.mark.parametrize("machine", ["kv", "entity"])
+@pytest.mark.parametrize("machine", ["register", "entity"])
 def test_a_node_that_ignores_the_bound_is_caught(
     machine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

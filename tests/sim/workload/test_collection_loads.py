@@ -9,7 +9,7 @@ import pytest
 
 from qcore.errors import ConfigError, StoreError
 from qcore.machines.interface import ApplyContext
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.sim import run_scenario
 from qcore.sim.workload.collections.collections_machine import CollectionsMachine
 from tests.sim.support.scenario_texts import failures, run, scenario, seen
@@ -167,7 +167,7 @@ def test_the_machine_answers_bad_requests_with_errors() -> None:
         ("{kind: set, sessions: true}", {}, "kind: set and sessions are two kinds of load"),
         ("{kind: set, cas_fraction: 0.1}", {}, "cas_fraction belongs to registers"),
         ("{kind: set, watchers: 1}", {}, "workload.watchers watch registers"),
-        ("{kind: set}", {"cluster": "{nodes: 3, machine: kv}"}, "leave out cluster.machine"),
+        ("{kind: set}", {"cluster": "{nodes: 3, machine: register}"}, "leave out cluster.machine"),
         (
             "{kind: set}",
             {"timeline": "[{at_ms: 5, read: leader}]"},
@@ -192,6 +192,6 @@ def test_a_custom_machine_has_no_sets() -> None:
     ):
         run_scenario(
             scenario(workload="{kind: set}"),
-            machine=KeyValueMachine,
+            machine=RegisterMachine,
             requests=lambda _rng: ("write", "{}"),
         )

@@ -13,7 +13,7 @@ import pytest
 
 from qcore.errors import ConfigError, StoreError
 from qcore.machines.interface import ApplyContext
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.sim import RunResult, load_scenario, run_scenario
 from tests.checkout import EXAMPLES
 from tests.sim.support.scenario_texts import failures, scenario, seen
@@ -45,7 +45,7 @@ def test_the_readme_machine_works_under_faults() -> None:
     assert one == run_scenario(spec, 3, machine=machine, requests=increment_or_read)
 
 
-class NotDeterministic(KeyValueMachine):
+class NotDeterministic(RegisterMachine):
     """Breaks the contract: its state differs from replica to replica."""
 
     _numbers = count()
@@ -58,7 +58,7 @@ class NotDeterministic(KeyValueMachine):
         return super().apply(command.replace("visits", f"visits{self._number}"), context)
 
 
-class Raising(KeyValueMachine):
+class Raising(RegisterMachine):
     """Breaks the contract: `apply` raises."""
 
     def apply(self, command: str, context: ApplyContext) -> str:
@@ -97,7 +97,7 @@ def test_an_apply_error_loses_no_write_and_names_the_command() -> None:
     assert "raised ValueError: thirteen is too many" in note
 
 
-class NoHash(KeyValueMachine):
+class NoHash(RegisterMachine):
     """Breaks the contract: it has no state hash."""
 
     def state_hash(self) -> str:
@@ -108,7 +108,7 @@ def test_a_machine_that_cannot_hash_its_state_fails_the_run() -> None:
     result = run_scenario(
         scenario("[]", "{converges: true}"), 1, machine=NoHash, requests=set_visits
     )
-    message = "state_hash() of the state machine 'kv' raised ValueError: no hash today"
+    message = "state_hash() of the state machine 'register' raised ValueError: no hash today"
     assert message in result.violations[0].note
     assert "applying" not in result.violations[0].note
     assert [e.name for e in result.failed()] == ["safe", "converges"]
@@ -122,7 +122,7 @@ def test_a_machine_that_cannot_hash_its_state_fails_the_run() -> None:
 
 def test_machine_and_requests_must_be_given_together() -> None:
     with pytest.raises(ConfigError, match="its requests, or give a client program"):
-        run_scenario(scenario(), 1, machine=KeyValueMachine)
+        run_scenario(scenario(), 1, machine=RegisterMachine)
 
 
 @pytest.mark.parametrize(
@@ -145,14 +145,14 @@ def test_scenario_parts_that_need_registers_are_rejected(
 ) -> None:
     spec = scenario(**parts)  # type: ignore[arg-type]  # texts only
     with pytest.raises(ConfigError, match=message):
-        run_scenario(spec, 1, machine=KeyValueMachine, requests=set_visits)
+        run_scenario(spec, 1, machine=RegisterMachine, requests=set_visits)
 
 
 def test_a_second_machine_beside_a_custom_one_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "test.yaml"
     path.write_text(NAMING_A_MACHINE.format(machine=f"{EXAMPLE}:CounterMachine"))
     with pytest.raises(ConfigError, match=r"two machines: .*CounterMachine, and the caller gives"):
-        run_scenario(path, 1, machine=KeyValueMachine, requests=set_visits)
+        run_scenario(path, 1, machine=RegisterMachine, requests=set_visits)
     path.write_text(path.read_text().replace("converges: true", "linearizable: true"))
     with pytest.raises(
         ConfigError, match=r"expect\.linearizable is judged by the values of registers"
@@ -163,7 +163,7 @@ def test_a_second_machine_beside_a_custom_one_is_rejected(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("machine", "message"),
     [
-        (KeyValueMachine(), "is not a class but a KeyValueMachine: each node makes"),
+        (RegisterMachine(), "is not a class but a RegisterMachine: each node makes"),
         (dict, "machine dict lacks name, versions, apply"),
         (lambda: 1 / 0, "making one raised ZeroDivisionError"),
     ],
@@ -186,7 +186,7 @@ def test_requested_stale_reads_use_the_workloads_bound() -> None:
         return "stale_read", json.dumps({"op": "get", "key": "visits"})
 
     result = run_scenario(
-        scenario("[]", "{min_ok_reads: 50}"), 1, machine=KeyValueMachine, requests=stale
+        scenario("[]", "{min_ok_reads: 50}"), 1, machine=RegisterMachine, requests=stale
     )
     assert result.ok, failures(result)
 
@@ -214,7 +214,7 @@ def raises(_rng: Random) -> object:
 def test_an_invalid_requests_function_is_rejected(requests: Any, message: str) -> None:
     """Any: the functions break the type on purpose."""
     with pytest.raises(ConfigError, match=message):
-        run_scenario(scenario(), 1, machine=KeyValueMachine, requests=requests)
+        run_scenario(scenario(), 1, machine=RegisterMachine, requests=requests)
 
 
 def test_a_directed_write_needs_registers() -> None:
@@ -222,7 +222,7 @@ def test_a_directed_write_needs_registers() -> None:
         run_scenario(
             scenario("[{at_ms: 1000, write: leader}]"),
             1,
-            machine=KeyValueMachine,
+            machine=RegisterMachine,
             requests=increment_or_read,
         )
 
@@ -248,7 +248,7 @@ def test_a_scenario_names_a_machine_by_file_or_module(tmp_path: Path) -> None:
     assert by_name.ok, failures(by_name)
     by_path = run_naming(tmp_path, f"{EXAMPLE}:CounterMachine")
     assert by_path == by_name
-    assert run_naming(tmp_path, "qcore.machines.register:KeyValueMachine").metrics[
+    assert run_naming(tmp_path, "qcore.machines.register:RegisterMachine").metrics[
         "committed_index"
     ]
 
@@ -290,14 +290,14 @@ def test_stale_reads_of_custom_machines_are_not_register_reads(
     assert result.ok, failures(result)
 
 
-class NoQueries(KeyValueMachine):
+class NoQueries(RegisterMachine):
     """Breaks the contract: `query` raises."""
 
     def query(self, query: str) -> str:
         raise ValueError(f"what is {query}?")
 
 
-class NoResults(KeyValueMachine):
+class NoResults(RegisterMachine):
     """Breaks the contract: a result is not a text."""
 
     def apply(
@@ -339,7 +339,7 @@ def test_a_run_fails_if_all_requests_of_one_kind_get_errors(
 
 @pytest.mark.parametrize("error", [KeyError, StoreError])
 def test_a_query_may_raise_only_store_errors(error: type[Exception]) -> None:
-    class Raises(KeyValueMachine):
+    class Raises(RegisterMachine):
         def query(self, query: str) -> str:
             if query == "alan":
                 raise error(query)
@@ -361,6 +361,8 @@ def test_a_query_may_raise_only_store_errors(error: type[Exception]) -> None:
 
 def test_a_second_machine_beside_a_built_in_one_is_rejected() -> None:
     spec = scenario("[]", until_ms=500)
-    named = spec.model_copy(update={"cluster": spec.cluster.model_copy(update={"machine": "kv"})})
+    named = spec.model_copy(
+        update={"cluster": spec.cluster.model_copy(update={"machine": "register"})}
+    )
     with pytest.raises(ConfigError, match="two machines"):
         run_scenario(named, 1, machine=NoResults, requests=set_visits)

@@ -7,7 +7,7 @@ from random import Random
 from typing import Literal
 
 from qcore.errors import QuotaExceeded
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.replica.events import ClientRequest, Reply
 from qcore.sim import World, parse_scenario, run_scenario
 from tests.sim.support.scenario_texts import failures
@@ -38,9 +38,9 @@ def fill_and_delete(rng: Random) -> tuple[Literal["write", "read"], str]:
 
 
 def test_a_full_cluster_goes_on_and_gives_the_same_run_again() -> None:
-    one = run_scenario(CRASH, 3, machine=KeyValueMachine, requests=fill_and_delete)
+    one = run_scenario(CRASH, 3, machine=RegisterMachine, requests=fill_and_delete)
     assert one.ok, failures(one)
-    assert one == run_scenario(CRASH, 3, machine=KeyValueMachine, requests=fill_and_delete)
+    assert one == run_scenario(CRASH, 3, machine=RegisterMachine, requests=fill_and_delete)
 
 
 class Requests:

@@ -11,12 +11,12 @@ from qcore.sim import Scenario, World, load_scenario, parse_scenario, run_scenar
 
 MACHINE = """
 import sys
-from qcore.machines import KeyValueMachine
+from qcore.machines import RegisterMachine
 
 def requests(rng):
     return ("write", '{"op": "set", "key": "a", "value": "1"}')
 
-class Machine(KeyValueMachine):
+class Machine(RegisterMachine):
     pass
 """
 #: Where the code of a user may end the process.

@@ -39,7 +39,7 @@ NODE_ID = 1
 PART_CHARS = 100
 WAL_BYTES = 36_000
 MEMBERS = Membership(voters=(1, 2, 3), addresses=((1, "a:1"), (2, "b:1")), cluster_id="north")
-VERSION = ClusterVersion(2, "kv", 1)
+VERSION = ClusterVersion(2, "register", 1)
 MET = {2: KnownMember("0123456789abcdef" * 2, 17), 3: KnownMember("fedcba9876543210" * 2, 17)}
 #: The kinds of entries that a node inspects before it opens the log.
 _INSPECTED: tuple[EntryKind, ...] = ("command", "session")

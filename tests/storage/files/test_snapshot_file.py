@@ -40,7 +40,7 @@ def header_of(text: str, index: int = 7) -> SnapshotHeader:
     data = text.encode()
     digest = hashlib.sha256(data).hexdigest()
     time_us = 1_700_000_000_000_000
-    version = ClusterVersion(2, "kv", 1)
+    version = ClusterVersion(2, "register", 1)
     return SnapshotHeader("north", index, 2, time_us, MEMBERSHIP, len(data), digest, 9, version)
 
 

@@ -55,7 +55,7 @@ def test_inspection_reports_damage(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "statement",
     [
-        "UPDATE log SET data = replace(CAST(data AS TEXT), 'kv', 'KV') WHERE idx = 91",
+        "UPDATE log SET data = replace(CAST(data AS TEXT), 'register', 'REGISTER') WHERE idx = 91",
         "UPDATE log SET data = CAST(replace(CAST(data AS TEXT), '\"rules\":2', '\"rules\":3') AS BLOB) WHERE idx = 91",
         "UPDATE log SET data = 5 WHERE idx = 91",
         "UPDATE log SET term = 'one' WHERE idx = 91",
@@ -63,7 +63,7 @@ def test_inspection_reports_damage(tmp_path: Path) -> None:
 )
 def test_damaged_version_is_not_reported(tmp_path: Path, statement: str) -> None:
     """Otherwise a node would demand another program, or end for a reason that no operator understands."""
-    version = ClusterVersion(2, "kv", 1)
+    version = ClusterVersion(2, "register", 1)
     storage = open_storage(tmp_path)
     storage.write([SaveHardState(1, HardState(2)), StoreSnapshot(2, snapshot(90), 90, True)])
     storage.write([AppendLog(3, [Entry(91, 2, "version", version.to_json(), 2 * 10**15)])])
@@ -76,10 +76,10 @@ def test_damaged_version_is_not_reported(tmp_path: Path, statement: str) -> None
 
 def test_a_damaged_snapshot_names_no_version(tmp_path: Path) -> None:
     directory = stopped(tmp_path / "data")
-    assert stored_version(directory.path) == ClusterVersion(2, "kv", 1)
+    assert stored_version(directory.path) == ClusterVersion(2, "register", 1)
     with closing(sqlite3.connect(directory.path / "log.db")) as connection, connection:
         connection.execute(
-            "UPDATE snapshot SET membership = replace(CAST(membership AS TEXT), 'kv', 'KV')"
+            "UPDATE snapshot SET membership = replace(CAST(membership AS TEXT), 'register', 'REGISTER')"
         )
     assert stored_version(directory.path) is None
 

@@ -35,7 +35,7 @@ def snapshot(index: int, term: int = 2, layout: int = 3) -> Snapshot:
     membership = Membership(voters=(1, 2, 3), addresses=((1, "a:1"),), cluster_id="north")
     meta = SnapshotMeta(index, term, 1_700_000_000_000_000 + index, membership)
     if layout == 3:
-        meta = replace(meta, last_included_clock_us=index, version=ClusterVersion(2, "kv", 1))
+        meta = replace(meta, last_included_clock_us=index, version=ClusterVersion(2, "register", 1))
     return Snapshot(meta, f"machine at {index} " * 700)
 
 

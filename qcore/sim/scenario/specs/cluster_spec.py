@@ -93,11 +93,11 @@ class ClusterSpec(ClusterKeys):
         ),
     )
     machine: str = Field(
-        default="kv",
+        default="register",
         description=(
-            "The state machine: `kv` (registers), `entity` (the entity store, which has no cas), or a custom "
-            "one as `file.py:Class` or `module:Class`. The file is beside the scenario, or in the working "
-            "directory."
+            "The state machine: `register` (registers), `kv` (keys with revisions, transactions and leases), "
+            "`entity` (the entity store, which has no cas), or a custom one as `file.py:Class` or `module:Class`. The "
+            "file is beside the scenario, or in the working directory."
         ),
     )
     check_determinism: Flag = Field(
@@ -151,9 +151,12 @@ class ClusterSpec(ClusterKeys):
     @field_validator("machine")
     @classmethod
     def _known_machine(cls, value: str) -> str:
-        if value not in ("kv", "entity") and not re.fullmatch(r".+:[A-Za-z_]\w*", value):
+        if value not in ("register", "kv", "entity") and not re.fullmatch(
+            r".+:[A-Za-z_]\w*", value
+        ):
             raise ValueError(
-                f"no machine is called {value!r}; write kv, entity, or a custom one as file.py:Class"
+                f"no machine is called {value!r}; write register, kv, entity, or a custom one as "
+                "file.py:Class"
             )
         return value
 

@@ -36,8 +36,8 @@ def check_kind(
     Raises:
         ValueError: something does. The text names it.
     """
-    if workload.sessions and cluster.machine != "kv":
-        raise ValueError("workload.sessions adds to registers: it needs the machine kv")
+    if workload.sessions and cluster.machine != "register":
+        raise ValueError("workload.sessions adds to registers: it needs the machine register")
     kind = workload.kind
     if kind == "registers":
         checkers = {"set_elements": "set", "append_order": "append"}

@@ -18,8 +18,9 @@ from qcore.machines.interface import (
     SupportsWatchRequests,
     WatchFilter,
 )
+from qcore.machines.kv.kv_machine import KeyValueMachine
 from qcore.machines.permissions import Permissions
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.replica.machine_results import digest_of, exception_text
 
 #: Every node takes its state hash at the multiples of this index, so that the hashes can be compared.
@@ -276,5 +277,11 @@ def create_machine(make: Callable[[], StateMachine]) -> StateMachine:
 
 
 def machine_factory(name: str) -> Callable[[], StateMachine]:
-    """The factory of a built-in state machine: `kv` or `entity`."""
-    return EntityStore if name == "entity" else KeyValueMachine
+    """The factory of a built-in state machine: `register`, `kv` or `entity`."""
+    match name:
+        case "entity":
+            return EntityStore
+        case "kv":
+            return KeyValueMachine
+        case _:
+            return RegisterMachine

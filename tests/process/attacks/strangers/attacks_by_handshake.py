@@ -153,7 +153,7 @@ def downgraded_hello(target: Target) -> None:
         {"protocol": 2},
         {"cluster_id": ""},
         {"cluster_id": "another"},
-        {"machine": "kv"},
+        {"machine": "register"},
         {"machine": ""},
         {"role": "admin"},
         {"role": ""},

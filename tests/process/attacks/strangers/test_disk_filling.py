@@ -48,7 +48,7 @@ def flood(address: str, number: int, size: int) -> list[str]:
 
 
 def test_a_stranger_cannot_fill_the_disk(tmp_path: Path) -> None:
-    arguments = ("--machine", "kv", *TIMING, *QUOTAS)
+    arguments = ("--machine", "register", *TIMING, *QUOTAS)
     with ProcessCluster(tmp_path, 3, arguments) as cluster:
         cluster.start()
         initialise(cluster)

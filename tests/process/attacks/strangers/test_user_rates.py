@@ -21,7 +21,7 @@ RATE = 40
 
 
 def test_the_connections_of_a_user_share_one_rate(tmp_path: Path) -> None:
-    arguments = ("--machine", "kv", *TIMING, "--user-requests-per-s", str(RATE))
+    arguments = ("--machine", "register", *TIMING, "--user-requests-per-s", str(RATE))
     with ProcessCluster(tmp_path, 1, arguments) as cluster:
         cluster.start()
         initialise(cluster)

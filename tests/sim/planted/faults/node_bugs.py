@@ -13,7 +13,7 @@ from qcore.core.entry import DurableState
 from qcore.core.events import Tick
 from qcore.errors import StorageError
 from qcore.machines.interface import ApplyContext, StateMachine
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.replica.events import ReplicaEffect, ReplicaEvent
 from qcore.replica.messages import PeerMessage
 from qcore.replica.replica import Replica
@@ -132,14 +132,14 @@ def keeps_its_state_over_a_restart(patch: Patch) -> None:
 def applies_by_its_wall_clock(patch: Patch) -> None:
     """Each command also stores the time of the node's wall clock, in units of a thousand seconds."""
     shown = _wall_clock(patch)
-    apply = KeyValueMachine.apply
+    apply = RegisterMachine.apply
 
-    def applying(machine: KeyValueMachine, command: str, context: ApplyContext) -> str:
+    def applying(machine: RegisterMachine, command: str, context: ApplyContext) -> str:
         time = shown[0] // 1_000_000_000
         apply(machine, f'{{"op":"set","key":"time","value":{time}}}', context)
         return apply(machine, command, context)
 
-    patch.setattr(KeyValueMachine, "apply", applying)
+    patch.setattr(RegisterMachine, "apply", applying)
 
 
 def uses_the_wall_clock_for_timers(patch: Patch) -> None:
@@ -152,14 +152,14 @@ def uses_the_wall_clock_for_timers(patch: Patch) -> None:
 def ignores_commands_that_come_late(patch: Patch) -> None:
     """A node ignores a command that it applies more than 150 ms after its time stamp, by its own clock."""
     shown = _wall_clock(patch)
-    apply = KeyValueMachine.apply
+    apply = RegisterMachine.apply
 
-    def applying(machine: KeyValueMachine, command: str, context: ApplyContext) -> str:
+    def applying(machine: RegisterMachine, command: str, context: ApplyContext) -> str:
         if shown[0] > context.time_us + 150_000:
             return '{"ok":false,"error":"too late"}'
         return apply(machine, command, context)
 
-    patch.setattr(KeyValueMachine, "apply", applying)
+    patch.setattr(RegisterMachine, "apply", applying)
 
 
 def fires_timers_before_it_looks_at_messages(patch: Patch) -> None:

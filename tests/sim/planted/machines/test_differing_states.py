@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 import pytest
 
 from qcore.machines.interface import ApplyContext
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.sim import RunResult, run_scenario
 from tests.sim.support.scenario_texts import scenario
 
@@ -30,11 +30,11 @@ def set_keys(rng: Random) -> tuple[Literal["write", "read"], str]:
 
 
 def forget_one(
-    real: Callable[[KeyValueMachine, Iterable[str]], Iterator[None]],
-) -> Callable[[KeyValueMachine, Iterable[str]], Iterator[None]]:
+    real: Callable[[RegisterMachine, Iterable[str]], Iterator[None]],
+) -> Callable[[RegisterMachine, Iterable[str]], Iterator[None]]:
     """`restore_gradually` that forgets a register."""
 
-    def restore_gradually(machine: KeyValueMachine, chunks: Iterable[str]) -> Iterator[None]:
+    def restore_gradually(machine: RegisterMachine, chunks: Iterable[str]) -> Iterator[None]:
         yield from real(machine, chunks)
         machine.apply('{"op": "delete", "key": "k0"}', ApplyContext(1, 1))
 
@@ -45,8 +45,8 @@ def test_a_faulty_restore_of_a_built_in_machine_is_explained(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A planted fault of the registers, which the nodes run without a check of determinism."""
-    planted = forget_one(KeyValueMachine.restore_gradually)
-    monkeypatch.setattr(KeyValueMachine, "restore_gradually", planted)
+    planted = forget_one(RegisterMachine.restore_gradually)
+    monkeypatch.setattr(RegisterMachine, "restore_gradually", planted)
     spec = scenario(
         SNAPSHOT_FAULT, cluster="{nodes: 3, snapshot_entries: 10, keep_entries: 2}", workload=LOAD
     )
@@ -63,10 +63,10 @@ def test_a_faulty_restore_of_a_built_in_machine_is_explained(
     ), note
 
 
-class OneNodeForgets(KeyValueMachine):
+class OneNodeForgets(RegisterMachine):
     """From index 30 on, the second machine that applies commands forgets one register."""
 
-    appliers: ClassVar[list[KeyValueMachine]] = []
+    appliers: ClassVar[list[RegisterMachine]] = []
 
     def apply(self, command: str, context: ApplyContext) -> str:
         result = super().apply(command, context)

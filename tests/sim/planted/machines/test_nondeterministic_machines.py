@@ -15,7 +15,7 @@ import pytest
 
 from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.interface import StateMachine
-from qcore.machines.register import KeyValueMachine
+from qcore.machines.register import RegisterMachine
 from qcore.sim import RequestSource, RunResult, Scenario, run_scenario
 from qcore.sim.determinism.circumstances.shadows import Shadows
 from qcore.sim.determinism.compared_trails import Located, Side, first_difference, locate
@@ -260,7 +260,7 @@ def schema_or_entity(rng: Random) -> tuple[Literal["write", "read"], str]:
 
 
 @pytest.mark.parametrize(
-    ("machine", "requests"), [(KeyValueMachine, set_or_get), (EntityStore, schema_or_entity)]
+    ("machine", "requests"), [(RegisterMachine, set_or_get), (EntityStore, schema_or_entity)]
 )
 def test_built_in_machines_are_not_blamed(
     machine: Callable[[], StateMachine], requests: RequestSource
