@@ -11,8 +11,8 @@ from typing import Final
 
 from qcore.errors import LeaseExists, LeaseNotFound, StoreError, to_wire
 from qcore.machines.interface import ApplyContext, Change, WatchFilter
-from qcore.machines.kv.answers import list_json
-from qcore.machines.kv.changes import KeyChanged, key_watch
+from qcore.machines.kv.key_changes import KeyChanged, key_watch
+from qcore.machines.kv.kv_transaction import Transaction
 from qcore.machines.kv.leases import MAX_LEASES, Lease
 from qcore.machines.kv.ranges import Work, read_range, steps_of_range
 from qcore.machines.kv.requests import (
@@ -30,9 +30,9 @@ from qcore.machines.kv.requests import (
     Txn,
     parse_request,
 )
+from qcore.machines.kv.result_texts import list_json
 from qcore.machines.kv.snapshot import KeyValueState, read_state, snapshot_chunks
 from qcore.machines.kv.texts import encode, json_of
-from qcore.machines.kv.transaction import Transaction
 from qcore.machines.limits import MAX_OPERATIONS, MAX_PAGE_BYTES, MAX_PAGE_ITEMS, MIB
 
 #: The history that a new state keeps; the command `history` changes it.

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Final
 
 from qcore.errors import TooManyOperations
-from qcore.machines.kv.answers import bool_json, list_json, version_json
 from qcore.machines.kv.requests import Range
+from qcore.machines.kv.result_texts import bool_json, list_json, version_json
 from qcore.machines.kv.versions import Version, VersionedKeys
 from qcore.machines.limits import (
     MAX_OPERATIONS,

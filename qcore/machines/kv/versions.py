@@ -2,7 +2,7 @@
 
 Each change has a revision, and the changes of one transaction share theirs. A key keeps its earlier versions, so the
 state can be read as of an earlier revision, and a watch can begin at one. Compaction ends that: from then on, revisions
-below the compacted one cannot be read. The versions that nobody can read any more are freed a few at a time, by the
+below the compacted one cannot be read. The versions that cannot be read any more are freed a few at a time, by the
 changes that follow.
 
 This is the model of etcd: `create_revision`, `mod_revision`, `version` and tombstones mean the same.
@@ -273,7 +273,7 @@ class VersionedKeys:
         self._history_bytes -= oldest.size_bytes
         previous = oldest.previous
         if previous is not None:
-            if previous.number:  # a deletion was freed before, as a change of its own
+            if previous.number:  # a deletion was freed before, as a separate change
                 self._uncount(previous)
             oldest.previous = None
         if not oldest.number:

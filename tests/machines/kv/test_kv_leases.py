@@ -65,7 +65,7 @@ def test_under_rules_1_there_are_no_leases() -> None:
     assert "apply rules" in result["error"]
 
 
-def test_an_ended_lease_is_not_revived_before_its_keys_are_deleted() -> None:
+def test_a_lease_that_has_ended_cannot_be_kept_alive() -> None:
     machine = KeyValueMachine()
     machine.apply('{"op":"grant","ttl_ms":100,"id":7}', ApplyContext(1, 0, clock_us=1))
     late = ApplyContext(2, 0, clock_us=100_001)

@@ -189,11 +189,11 @@ def test_a_snapshot_is_of_the_time_of_its_call(
     for command, further, _ in steps:
         index += further
         run(machine, command, index, 30_000 * index)
-    digest, at_once, late = machine.state_hash(), [*machine.snapshot()], machine.snapshot()
+    digest, early, late = machine.state_hash(), [*machine.snapshot()], machine.snapshot()
     for command, further, _ in more:
         index += further
         run(machine, command, index, 30_000 * index)
-    assert [*late] == at_once
+    assert [*late] == early
     copy = KeyValueMachine()
-    copy.restore(at_once)
+    copy.restore(early)
     assert copy.state_hash() == digest

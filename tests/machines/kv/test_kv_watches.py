@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from qcore.errors import StoreError
 from qcore.machines.interface import ApplyContext
-from qcore.machines.kv.changes import ALL, key_watch
+from qcore.machines.kv.key_changes import ALL, key_watch
 from qcore.machines.kv.kv_machine import KeyValueMachine
 from tests.driver.replicas import ReplicaDriver
 from tests.machines.kv.kv_clusters import KeyValueCluster, keys
@@ -46,7 +46,7 @@ def test_a_watch_receives_the_changes_of_its_keys_only() -> None:
     ]
 
 
-def test_one_transaction_gives_its_changes_in_order_with_one_revision() -> None:
+def test_changes_of_a_transaction_share_a_revision() -> None:
     cluster = KeyValueCluster()
     watcher = Watcher(cluster.drivers[1], 1, '{"prefix":"","prev":true}')
     cluster.put("b", "a")
@@ -66,7 +66,7 @@ def test_types_choose_among_puts_and_deletes() -> None:
     assert watched(deletes) == ["a", "b"]
 
 
-def test_a_restarted_node_serves_an_earlier_revision_from_its_snapshot() -> None:
+def test_a_restarted_node_serves_an_earlier_revision() -> None:
     cluster = KeyValueCluster(snapshot_entries=5)
     first = cluster.put("a")
     cluster.put(*(f"k{number}" for number in range(12)))
@@ -79,7 +79,7 @@ def test_a_restarted_node_serves_an_earlier_revision_from_its_snapshot() -> None
     assert watched(watcher) == ["a", *(f"k{number}" for number in range(12))]
 
 
-def test_a_live_watch_misses_nothing_when_a_snapshot_replaces_the_state() -> None:
+def test_a_live_watch_goes_on_through_a_snapshot() -> None:
     cluster = KeyValueCluster(snapshot_entries=5)
     node = cluster.drivers[3]
     watcher = Watcher(node, 1, ALL_KEYS)
@@ -127,7 +127,7 @@ KEYS = st.text(alphabet="ab/", min_size=1, max_size=24)
 
 
 @given(KEYS, st.text(alphabet="ab/", max_size=20))
-def test_the_topic_of_a_watch_is_one_of_each_change_that_it_receives(key: str, prefix: str) -> None:
+def test_a_watch_has_a_topic_of_each_of_its_changes(key: str, prefix: str) -> None:
     machine = KeyValueMachine()
     machine.apply(json.dumps({"op": "put", "key": key, "value": ""}), ApplyContext(1, 0))
     (change,) = machine.last_changes()
@@ -143,7 +143,7 @@ def test_a_watch_of_a_directory_is_not_asked_about_others() -> None:
     assert key_watch('{"prefix":"config/"}').topic != ALL
 
 
-def test_a_history_as_short_as_can_be_keeps_the_newest_transaction() -> None:
+def test_the_shortest_history_keeps_the_newest_transaction() -> None:
     cluster = KeyValueCluster()
     leader: ReplicaDriver = cluster.drivers[1]
     cluster.send(leader, op="history", max_changes=0, max_bytes=0)

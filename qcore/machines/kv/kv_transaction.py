@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from qcore.errors import DuplicateKey, LeaseNotFound, StoreError
-from qcore.machines.kv.answers import bool_json, list_json, version_json
 from qcore.machines.kv.leases import MAX_LEASE_KEYS, Lease, LeaseTable
 from qcore.machines.kv.ranges import Work, read_range, steps_of_range
 from qcore.machines.kv.requests import (
@@ -27,6 +26,7 @@ from qcore.machines.kv.requests import (
     Target,
     Txn,
 )
+from qcore.machines.kv.result_texts import bool_json, list_json, version_json
 from qcore.machines.kv.versions import Version, VersionedKeys
 
 _HOLDS: Final[dict[Relation, Callable[[int | bytes, int | bytes], bool]]] = {
@@ -54,7 +54,7 @@ class Transaction:
 
     Attributes:
         revision: see above.
-        changes: the changes so far, in order.
+        changes: what was changed, in order.
         work: counts the steps.
     """
 
@@ -64,8 +64,9 @@ class Transaction:
         self.revision = revision
         self.changes: list[Version] = []
         self.work = Work()
-        #: Of each transaction in this one: whether its comparisons hold.
-        self._chosen: dict[int, bool] = {}
+        #: Whether the comparisons of each transaction hold, in the order in which `_check` and `_run` come to them.
+        self._chosen: list[bool] = []
+        self._runs = 0
         #: How many keys each lease gets, at most.
         self._attached: dict[int, int] = {}
 
@@ -103,7 +104,8 @@ class Transaction:
                     self._keys.require_readable(revision)
                 self.work.take(steps_of_range(self._keys, operation))
             case Txn(comparisons=comparisons, then=then, otherwise=otherwise):
-                chosen = self._chosen[id(operation)] = all(map(self._holds, comparisons))
+                chosen = all(map(self._holds, comparisons))
+                self._chosen.append(chosen)
                 for inner in then if chosen else otherwise:
                     self._check(inner)
 
@@ -145,7 +147,8 @@ class Transaction:
             case Range():
                 return read_range(self._keys, operation, self.work)
             case Txn(then=then, otherwise=otherwise):
-                chosen = self._chosen[id(operation)]
+                chosen = self._chosen[self._runs]
+                self._runs += 1
                 results = [
                     f'{{"op":"{type(inner).__name__.lower()}"{self._run(inner)}}}'
                     for inner in (then if chosen else otherwise)

@@ -8,8 +8,8 @@ from pydantic_core import from_json
 
 from qcore.errors import StoreError
 from qcore.machines.interface import Change
-from qcore.machines.kv.answers import version_json
 from qcore.machines.kv.requests import Fields, KeyRange
+from qcore.machines.kv.result_texts import version_json
 from qcore.machines.kv.texts import json_of
 from qcore.machines.kv.versions import Version
 
