@@ -55,6 +55,7 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
         "Read, write, create, find, move and delete entities.",
     ),
     "schema": ("qcore.cli.store.schema", "Show and set the types of entities."),
+    "kv": ("qcore.cli.kv.kv", "Read, set, delete and watch keys, and manage leases."),
     "log": ("qcore.cli.log.log", "Show what is in a node's log and snapshot."),
     "watch": ("qcore.cli.store.watch", "Print the changes of a field as they happen."),
     "shell": ("qcore.cli.shell.shell", "Run commands at a prompt, over one connection."),
@@ -69,7 +70,7 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
 
 
 #: The groups whose arguments become JSON.
-_TEXT_GROUPS: Final = ("entity", "schema", "watch")
+_TEXT_GROUPS: Final = ("entity", "schema", "kv", "watch")
 
 #: What a command raises that reads an answer of another form than it expects.
 _READ_ERRORS: Final = (ValueError, TypeError, LookupError, AttributeError)
