@@ -12,18 +12,41 @@ Keys and values are bytes. A text given for one is its UTF-8.
 
 from __future__ import annotations
 
-from qcore.kv.key_values import (
-    Deleted,
-    KeyChange,
-    KeyVersion,
-    LeaseInfo,
-    MachineStatus,
-    Page,
-    TxnResult,
-)
-from qcore.kv.key_watches import KeyWatch
-from qcore.kv.kv_client import KeyValue
-from qcore.kv.txn_parts import Condition, Delete, Operation, Put, Range, Txn
+from typing import TYPE_CHECKING
+
+from qcore.lazy_names import lazy_names
+
+if TYPE_CHECKING:
+    from qcore.kv.key_values import (
+        Deleted,
+        KeyChange,
+        KeyVersion,
+        LeaseInfo,
+        MachineStatus,
+        Page,
+        TxnResult,
+    )
+    from qcore.kv.key_watches import KeyWatch
+    from qcore.kv.kv_client import KeyValue
+    from qcore.kv.txn_parts import Condition, Delete, Put, Range, Txn, TxnOperation
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "qcore.kv.key_values": (
+                "Deleted",
+                "KeyChange",
+                "KeyVersion",
+                "LeaseInfo",
+                "MachineStatus",
+                "Page",
+                "TxnResult",
+            ),
+            "qcore.kv.key_watches": ("KeyWatch",),
+            "qcore.kv.kv_client": ("KeyValue",),
+            "qcore.kv.txn_parts": ("Condition", "Delete", "TxnOperation", "Put", "Range", "Txn"),
+        },
+    )
 
 __all__ = [
     "Condition",
@@ -35,10 +58,10 @@ __all__ = [
     "KeyWatch",
     "LeaseInfo",
     "MachineStatus",
-    "Operation",
     "Page",
     "Put",
     "Range",
     "Txn",
+    "TxnOperation",
     "TxnResult",
 ]

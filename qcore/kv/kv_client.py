@@ -25,7 +25,7 @@ from qcore.kv.key_values import (
     txn_result_of,
 )
 from qcore.kv.key_watches import KeyWatch
-from qcore.kv.txn_parts import Condition, Delete, Operation, Put, Range, Txn, range_json
+from qcore.kv.txn_parts import Condition, Delete, Put, Range, Txn, TxnOperation, range_json
 
 if TYPE_CHECKING:
     from qcore.client.methods.call_options import Consistency
@@ -165,8 +165,8 @@ class KeyValue:
     async def txn(
         self,
         conditions: Sequence[Condition],
-        then: Sequence[Operation] = (),
-        otherwise: Sequence[Operation] = (),
+        then: Sequence[TxnOperation] = (),
+        otherwise: Sequence[TxnOperation] = (),
     ) -> TxnResult:
         """If all conditions hold, do the operations of `then`, else those of `otherwise`: all of them, or none.
 

@@ -170,8 +170,8 @@ class Txn:
     """If all conditions hold, the operations of `then`, else those of `otherwise`. All of them happen, or none."""
 
     conditions: Sequence[Condition]
-    then: Sequence[Operation] = field(default=())
-    otherwise: Sequence[Operation] = field(default=())
+    then: Sequence[TxnOperation] = field(default=())
+    otherwise: Sequence[TxnOperation] = field(default=())
 
     def to_json(self) -> dict[str, object]:
         """As the machine reads it."""
@@ -183,4 +183,4 @@ class Txn:
         }
 
 
-Operation = Put | Delete | Range | Txn
+TxnOperation = Put | Delete | Range | Txn

@@ -28,6 +28,7 @@ PACKAGES = (
     "qcore.analysis",
     "qcore.client",
     "qcore.core",
+    "qcore.kv",
     "qcore.machines",
     "qcore.node",
     "qcore.sim",

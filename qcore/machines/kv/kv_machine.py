@@ -9,11 +9,11 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from qcore.errors import LeaseExists, LeaseNotFound, StoreError, to_wire
+from qcore.errors import LeaseExists, StoreError, to_wire
 from qcore.machines.interface import ApplyContext, Change, WatchFilter
 from qcore.machines.kv.key_changes import KeyChanged, key_watch
 from qcore.machines.kv.kv_transaction import Transaction
-from qcore.machines.kv.leases import MAX_LEASES, Lease
+from qcore.machines.kv.leases import MAX_LEASES, Lease, no_lease
 from qcore.machines.kv.ranges import Work, read_range, steps_of_range
 from qcore.machines.kv.requests import (
     Compact,
@@ -72,7 +72,7 @@ class KeyValueMachine:
         if revision <= state.keys.revision:
             revision = state.keys.revision + 1  # the state comes from a longer log
         clock_us = max(state.clock_us, context.clock_us)
-        transaction = Transaction(state.keys, state.leases, revision)
+        transaction = Transaction(state.keys, state.leases, revision, clock_us)
         try:
             fields = self._execute(parse_request(command), transaction, clock_us)
         except StoreError as error:
@@ -91,7 +91,7 @@ class KeyValueMachine:
             case Grant():
                 return self._grant(request, transaction.revision, clock_us)
             case LeaseRequest(op="lease"):
-                return self._read(request)
+                return self._lease_fields(request.lease_id, clock_us)
             case LeaseRequest():
                 return self._change_lease(request, transaction, clock_us)
             case Expire():
@@ -151,15 +151,15 @@ class KeyValueMachine:
 
     def _change_lease(self, request: LeaseRequest, transaction: Transaction, clock_us: int) -> str:
         leases = self._state.leases
-        lease = self._lease(request.lease_id)
         if request.op == "keep":
-            if lease.expires_us <= clock_us:
-                # It has ended, and only the command that deletes its keys is missing.
-                raise _no_lease(request.lease_id)
+            lease = leases.living(request.lease_id, clock_us)
             leases.extend(lease, clock_us)
             return f',"id":{lease.lease_id},"ttl_ms":{lease.ttl_ms}'
-        transaction.delete_keys_of(lease)
-        leases.remove(lease)
+        held = leases.get(request.lease_id)
+        if held is None:
+            raise no_lease(request.lease_id)
+        transaction.delete_keys_of(held)
+        leases.remove(held)
         return f',"deleted":{len(transaction.changes)}'
 
     def _expire(self, transaction: Transaction, clock_us: int) -> str:
@@ -174,12 +174,6 @@ class KeyValueMachine:
             leases.remove(lease)
             expired.append(str(lease.lease_id))
         return f',"expired":{list_json(expired)}'
-
-    def _lease(self, lease_id: int) -> Lease:
-        lease = self._state.leases.get(lease_id)
-        if lease is None:
-            raise _no_lease(lease_id)
-        return lease
 
     # -- queries ---------------------------------------------------------------------------------
 
@@ -209,12 +203,14 @@ class KeyValueMachine:
                 self.last_cost = work.steps // _STEPS_PER_COST_UNIT
                 return read_range(state.keys, request, work)
             case Txn():
-                transaction = Transaction(state.keys, state.leases, state.keys.revision)
+                transaction = Transaction(
+                    state.keys, state.leases, state.keys.revision, state.clock_us
+                )
                 fields = transaction.run(request)
                 self.last_cost = transaction.work.steps // _STEPS_PER_COST_UNIT
                 return fields
             case LeaseRequest(op="lease"):
-                return self._lease_fields(self._lease(request.lease_id))
+                return self._lease_fields(request.lease_id, state.clock_us)
             case Leases():
                 return self._lease_ids(request)
             case Status():
@@ -227,8 +223,9 @@ class KeyValueMachine:
             case _:
                 raise StoreError("the request changes the state: send it as a command")
 
-    def _lease_fields(self, lease: Lease) -> str:
-        remaining_ms = max(0, lease.expires_us - self._state.clock_us) // 1000
+    def _lease_fields(self, lease_id: int, clock_us: int) -> str:
+        lease = self._state.leases.living(lease_id, clock_us)
+        remaining_ms = (lease.expires_us - clock_us) // 1000
         keys: list[str] = []
         size = 0
         for key in sorted(lease.keys):
@@ -308,10 +305,6 @@ class KeyValueMachine:
         parts = (state.keys.digest(), state.leases.digest(), state.offset, state.clock_us)
         bounds = (state.keys.max_changes, state.keys.max_bytes)
         return hashlib.sha256(repr((*parts, *bounds)).encode()).hexdigest()
-
-
-def _no_lease(lease_id: int) -> LeaseNotFound:
-    return LeaseNotFound(f"lease {lease_id} does not exist, or has ended")
 
 
 def _error_json(error: StoreError) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from qcore.errors import DuplicateKey, LeaseNotFound, StoreError
+from qcore.errors import DuplicateKey, StoreError
 from qcore.machines.kv.leases import MAX_LEASE_KEYS, Lease, LeaseTable
 from qcore.machines.kv.ranges import Work, read_range, steps_of_range
 from qcore.machines.kv.requests import (
@@ -51,6 +51,7 @@ class Transaction:
     Args:
         keys, leases: the state.
         revision: the revision of what the command changes.
+        clock_us: the cluster clock of the command.
 
     Attributes:
         revision: see above.
@@ -58,9 +59,12 @@ class Transaction:
         work: counts the steps.
     """
 
-    def __init__(self, keys: VersionedKeys, leases: LeaseTable, revision: int) -> None:
+    def __init__(
+        self, keys: VersionedKeys, leases: LeaseTable, revision: int, clock_us: int
+    ) -> None:
         self._keys = keys
         self._leases = leases
+        self._clock_us = clock_us
         self.revision = revision
         self.changes: list[Version] = []
         self.work = Work()
@@ -116,9 +120,7 @@ class Transaction:
         if put.prev and held is not None:
             self.work.take_bytes(held.size_bytes)
         if put.lease:
-            lease = self._leases.get(put.lease)
-            if lease is None:
-                raise LeaseNotFound(f"lease {put.lease} does not exist, or has ended")
+            lease = self._leases.living(put.lease, self._clock_us)
             attached = self._attached[put.lease] = self._attached.get(put.lease, 0) + 1
             if put.key not in lease.keys and len(lease.keys) + attached > MAX_LEASE_KEYS:
                 raise StoreError(f"lease {put.lease} has {MAX_LEASE_KEYS} keys, as many as it may")

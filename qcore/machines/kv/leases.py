@@ -12,6 +12,7 @@ import heapq
 from collections.abc import Iterator
 from typing import Final
 
+from qcore.errors import LeaseNotFound
 from qcore.machines.state_digest import StateDigest
 
 #: The longest and the shortest time to live.
@@ -72,6 +73,17 @@ class LeaseTable:
         """The lease with this number; None if there is none."""
         return self._leases.get(lease_id)
 
+    def living(self, lease_id: int, clock_us: int) -> Lease:
+        """The lease with this number, which has not ended at this cluster clock.
+
+        Raises:
+            LeaseNotFound: there is none, or it has ended, and only the command that deletes its keys is missing.
+        """
+        lease = self._leases.get(lease_id)
+        if lease is None or lease.expires_us <= clock_us:
+            raise no_lease(lease_id)
+        return lease
+
     def add(self, lease: Lease) -> None:
         """Add a lease with a number that is not used."""
         self._leases[lease.lease_id] = lease
@@ -118,3 +130,8 @@ class LeaseTable:
         if len(self._ends) > 2 * len(self._leases) + 64:
             self._ends = [(held.expires_us, key) for key, held in self._leases.items()]
             heapq.heapify(self._ends)
+
+
+def no_lease(lease_id: int) -> LeaseNotFound:
+    """The error for a lease that does not exist, or has ended."""
+    return LeaseNotFound(f"lease {lease_id} does not exist, or has ended")

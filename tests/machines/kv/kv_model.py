@@ -105,7 +105,8 @@ class Model:
                 return {}
         check_twice([command])
         before = dict(state)
-        return self._operation(command, state, before, leases, index)
+        living = {number for number, (_, end_us) in leases.items() if end_us > clock_us}
+        return self._operation(command, state, before, living, index)
 
     def _end(self, number: int, state: State, leases: dict[int, tuple[int, int]]) -> int:
         held = [key for key, kv in state.items() if kv.lease == number]
@@ -119,7 +120,7 @@ class Model:
         command: dict[str, Any],
         state: State,
         before: State,
-        leases: dict[int, tuple[int, int]],
+        leases: set[int],
         index: int,
     ) -> dict[str, Any]:
         match command["op"]:
@@ -163,9 +164,7 @@ class Model:
         }
 
 
-def put(
-    command: dict[str, Any], state: State, leases: dict[int, tuple[int, int]], index: int
-) -> dict[str, Any]:
+def put(command: dict[str, Any], state: State, leases: set[int], index: int) -> dict[str, Any]:
     held = state.get(command["key"])
     lease = command.get("lease", 0)
     if lease and lease not in leases:

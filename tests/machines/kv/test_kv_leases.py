@@ -65,9 +65,14 @@ def test_under_rules_1_there_are_no_leases() -> None:
     assert "apply rules" in result["error"]
 
 
-def test_a_lease_that_has_ended_cannot_be_kept_alive() -> None:
+def test_a_lease_that_has_ended_is_of_no_use() -> None:
     machine = KeyValueMachine()
     machine.apply('{"op":"grant","ttl_ms":100,"id":7}', ApplyContext(1, 0, clock_us=1))
     late = ApplyContext(2, 0, clock_us=100_001)
-    assert "LeaseNotFound" in machine.apply('{"op":"keep","id":7}', late)
+    for command in (
+        '{"op":"keep","id":7}',
+        '{"op":"lease","id":7}',
+        '{"op":"put","key":"a","value":"x","lease":7}',
+    ):
+        assert "LeaseNotFound" in machine.apply(command, late), command
     assert machine.next_expiry_us() == 100_001
