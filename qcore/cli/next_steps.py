@@ -126,9 +126,10 @@ def _for_users(error: QcoreError) -> str:
             break
     other = _OTHER_MACHINE.match(text)
     if other is not None:
+        command = "kv" if other[1] == "'kv'" else "execute"
         return (
             f"this cluster runs the state machine {other[1]}, and the command is for the entity store: use "
-            "`qcore execute`"
+            f"`qcore {command}`"
         )
     place = _PLACE.match(text) if isinstance(error, StoreError) else None
     if not place:

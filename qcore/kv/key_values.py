@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal  # Any: JSON of a node, checked where it is read
 
-from qcore.errors import QcoreError, RemoteProtocolError, from_wire
+from qcore.errors import ConfigError, QcoreError, RemoteProtocolError, from_wire
 
 #: A key or a value: bytes, or a text for its UTF-8.
 Data = str | bytes
@@ -158,8 +158,16 @@ Json = Mapping[str, Any]
 
 
 def data_json(data: Data) -> object:
-    """A key or value for the machine: text, or `{"base64": text}`."""
+    """A key or value for the machine: text, or `{"base64": text}`.
+
+    Raises:
+        ConfigError: the text has lone surrogates.
+    """
     if isinstance(data, str):
+        try:
+            data.encode()
+        except UnicodeEncodeError:
+            raise ConfigError(f"{data[:80]!r} has no UTF-8: give bytes") from None
         return data
     try:
         return data.decode()
@@ -178,7 +186,7 @@ def read_result(text: str) -> Json:
         result = json.loads(text)
         if result["ok"]:
             return _checked(result)
-        error: QcoreError = from_wire(str(result["error"]), result.get("detail"))
+        error: QcoreError = from_wire(str(result["error"]), result["detail"])
     except (ValueError, TypeError, KeyError):
         raise RemoteProtocolError(
             "the answer is not one of the key-value machine: start the nodes with --machine kv"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -302,6 +303,6 @@ class KeyValue:
 
 
 def _milliseconds(seconds: float) -> int:
-    if not seconds > 0:
-        raise ConfigError(f"ttl_s: {seconds!r} is not more than 0")
+    if not 0 < seconds < math.inf:
+        raise ConfigError(f"ttl_s: {seconds!r} is no number of seconds above 0")
     return round(1000 * seconds)

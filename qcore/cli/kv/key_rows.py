@@ -22,6 +22,11 @@ def value_text(data: bytes) -> str:
         return f"base64:{base64.b64encode(data).decode()}"
 
 
+def counted(deleted: int) -> str:
+    """How many keys were deleted."""
+    return f"deleted {deleted} {'key' if deleted == 1 else 'keys'}"
+
+
 def _json(data: bytes) -> object:
     from qcore.kv.key_values import data_json
 

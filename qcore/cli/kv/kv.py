@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from qcore.cli.clients.connection import with_client
 from qcore.cli.exits import ExitCode
 from qcore.cli.kv import lease
 from qcore.cli.kv.key_rows import (
@@ -18,10 +17,12 @@ from qcore.cli.kv.key_rows import (
     change_body,
     change_line,
     change_row,
+    counted,
     kv_body,
     kv_row,
     value_text,
 )
+from qcore.cli.kv.kv_connection import with_keys
 from qcore.cli.options import (
     DEFAULT_ENDPOINT,
     EndpointsOption,
@@ -82,7 +83,8 @@ def get(
         int, typer.Option("--limit", min=0, help="At most so many keys; 0 for one page.")
     ] = 0,
     after: Annotated[
-        str | None, typer.Option("--after", metavar="KEY", help="Only keys behind this one.")
+        str | None,
+        typer.Option("--after-key", metavar="KEY", help="Only keys behind this one."),
     ] = None,
     keys_only: Annotated[bool, typer.Option("--keys-only", help="Leave out the values.")] = False,
     value_only: Annotated[
@@ -101,7 +103,7 @@ def get(
     async def work(client: Client) -> Page:
         return await KeyValue(client).range(request)
 
-    page = with_client(endpoints, timeout, work)
+    page = with_keys(endpoints, timeout, work)
     if value_only:
         for kv in page.kvs:
             print(value_text(kv.value))
@@ -115,7 +117,7 @@ def get(
         show(output, body, rows=[kv_row(kv) for kv in page.kvs], columns=COLUMNS)
     if page.more:
         last = value_text(page.kvs[-1].key)
-        print(f"{page.count} keys in all; to continue: --after {last!r}", file=sys.stderr)
+        print(f"{page.count} keys in all; to continue: --after-key {last!r}", file=sys.stderr)
     if not page.kvs and not (prefix or end is not None):
         print(f"there is no key {key!r}", file=sys.stderr)
         raise typer.Exit(ExitCode.REJECTED)
@@ -138,16 +140,16 @@ def put(
     output: OutputOption = OutputFormat.table,
 ) -> None:
     """Set a key. Prints the revision of the write."""
-    from qcore.kv import KeyValue, Put
+    from qcore.kv import Put
+    from qcore.kv.key_values import previous_of, read_result
 
-    data = _value(value)
+    request = json.dumps(Put(key, _value(value), lease, previous).to_json())
 
     async def work(client: Client) -> tuple[int, KeyVersion | None]:
-        done = await KeyValue(client).txn([], [Put(key, data, lease, previous)])
-        (before,) = done.results
-        return done.revision, before  # type: ignore[return-value]  # the result of a put
+        done = read_result(await client.execute(request))
+        return int(done["revision"]), previous_of(done)
 
-    revision, before = with_client(endpoints, timeout, work)
+    revision, before = with_keys(endpoints, timeout, work)
     body: dict[str, object] = {"revision": revision}
     if previous:
         body["previous"] = None if before is None else kv_body(before)
@@ -173,12 +175,11 @@ def delete(
         first, last, all_with = named
         return await KeyValue(client).delete(first, end=last, prefix=all_with, previous=previous)
 
-    done = with_client(endpoints, timeout, work)
+    done = with_keys(endpoints, timeout, work)
     body: dict[str, object] = {"deleted": done.count, "revision": done.revision}
     if previous:
         body["previous"] = [kv_body(kv) for kv in done.previous]
-    word = "key" if done.count == 1 else "keys"
-    show(output, body, text=_with_previous(f"deleted {done.count} {word}", done.previous))
+    show(output, body, text=_with_previous(counted(done.count), done.previous))
 
 
 @app.command()
@@ -193,8 +194,9 @@ def txn(
     ],
     endpoints: EndpointsOption = DEFAULT_ENDPOINT,
     timeout: TimeoutOption = 15.0,
+    output: OutputOption = OutputFormat.json,
 ) -> None:
-    """Run a transaction: if all comparisons hold, the operations of `then`, else those of `else`. Prints JSON.
+    """Run a transaction: if all comparisons hold, the operations of `then`, else those of `else`.
 
     The reference of the key-value machine lists the fields.
     """
@@ -203,18 +205,18 @@ def txn(
     text = argument_or_stdin(transaction, "transaction")
     try:
         given = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"the transaction is not JSON: {error}") from None
     if not isinstance(given, dict):
         raise ConfigError("the transaction must be a JSON object with `if`, `then` and `else`")
     request = json.dumps({**given, "op": "txn"})
 
-    async def work(client: Client) -> str:
-        return await client.execute(request)
+    async def work(client: Client) -> dict[str, object]:
+        return dict(read_result(await client.execute(request)))
 
-    result = dict(read_result(with_client(endpoints, timeout, work)))
+    result = with_keys(endpoints, timeout, work)
     del result["ok"]
-    print(as_json(result, indent=2))
+    show(output, result, indent=2)
 
 
 @app.command()
@@ -256,7 +258,7 @@ def watch(
         )
         await _print_changes(watched, output, count)
 
-    with_client(endpoints, timeout, work)
+    with_keys(endpoints, timeout, work, ask_first=True)
 
 
 async def _print_changes(watched: KeyWatch, output: OutputFormat, count: int | None) -> None:
@@ -286,9 +288,12 @@ async def _print_changes(watched: KeyWatch, output: OutputFormat, count: int | N
 
 @app.command()
 def compact(
-    revision: Annotated[int, typer.Argument(metavar="REVISION", min=1)],
+    revision: Annotated[
+        int, typer.Argument(metavar="REVISION", min=1, help="The oldest that remains readable.")
+    ],
     endpoints: EndpointsOption = DEFAULT_ENDPOINT,
     timeout: TimeoutOption = 15.0,
+    output: OutputOption = OutputFormat.table,
 ) -> None:
     """Forget the history before a revision: no read and no watch can begin there any more."""
     from qcore.kv import KeyValue
@@ -296,8 +301,9 @@ def compact(
     async def work(client: Client) -> None:
         await KeyValue(client).compact(revision)
 
-    with_client(endpoints, timeout, work)
-    print(f"the oldest revision that can be read is {revision}")
+    with_keys(endpoints, timeout, work)
+    text = f"the oldest revision that can be read is {revision}"
+    show(output, {"compacted": revision}, text=text)
 
 
 @app.command()
@@ -314,7 +320,7 @@ def status(
     async def work(client: Client) -> MachineStatus:
         return await KeyValue(client).status()
 
-    show(output, asdict(with_client(endpoints, timeout, work)))
+    show(output, asdict(with_keys(endpoints, timeout, work)))
 
 
 def _range(key: str, prefix: bool, end: str | None) -> tuple[str | None, str | None, str | None]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from qcore.cli.clients.connection import with_client
-from qcore.cli.kv.key_rows import value_text
+from qcore.cli.kv.key_rows import counted, value_text
+from qcore.cli.kv.kv_connection import with_keys
 from qcore.cli.options import (
     DEFAULT_ENDPOINT,
     EndpointsOption,
@@ -16,7 +17,7 @@ from qcore.cli.options import (
     OutputOption,
     TimeoutOption,
 )
-from qcore.cli.output import show
+from qcore.cli.output import csv_header, csv_rows, show
 
 if TYPE_CHECKING:
     from qcore.client import Client
@@ -31,6 +32,7 @@ app = typer.Typer(
 LeaseArgument = Annotated[int, typer.Argument(metavar="ID", min=1, help="The number of the lease.")]
 #: A lease is kept alive after this share of its time to live.
 _SHARE: Final = 3
+_KEPT: Final = ("lease", "ttl_s")
 
 
 @app.command()
@@ -48,7 +50,7 @@ def grant(
     async def work(client: Client) -> int:
         return await KeyValue(client).grant(ttl)
 
-    number = with_client(endpoints, timeout, work)
+    number = with_keys(endpoints, timeout, work)
     show(output, {"lease": number, "ttl_s": ttl}, text=str(number))
 
 
@@ -60,20 +62,28 @@ def keep(
     ] = False,
     endpoints: EndpointsOption = DEFAULT_ENDPOINT,
     timeout: TimeoutOption = 15.0,
+    output: OutputOption = OutputFormat.table,
 ) -> None:
-    """Keep a lease alive."""
+    """Keep a lease alive. With -o json, each line is an object."""
     from qcore.kv import KeyValue
 
     async def work(client: Client) -> None:
         kv = KeyValue(client)
+        if output is OutputFormat.csv:
+            csv_header(_KEPT)
         while True:
             ttl_s = await kv.keep_alive(lease)
-            print(f"lease {lease} lives for {ttl_s:g} s", flush=True)
+            kept: dict[str, int | float] = {"lease": lease, "ttl_s": ttl_s}
+            if output is OutputFormat.csv:
+                csv_rows(_KEPT, [kept])
+            else:
+                show(output, kept, text=f"lease {lease} lives for {ttl_s:g} s")
+            sys.stdout.flush()
             if once:
                 return
             await asyncio.sleep(ttl_s / _SHARE)
 
-    with_client(endpoints, timeout, work)
+    with_keys(endpoints, timeout, work)
 
 
 @app.command()
@@ -89,8 +99,8 @@ def revoke(
     async def work(client: Client) -> int:
         return await KeyValue(client).revoke(lease)
 
-    deleted = with_client(endpoints, timeout, work)
-    show(output, {"lease": lease, "deleted": deleted}, text=f"deleted {deleted} keys")
+    deleted = with_keys(endpoints, timeout, work)
+    show(output, {"lease": lease, "deleted": deleted}, text=counted(deleted))
 
 
 @app.command("show")
@@ -106,7 +116,7 @@ def show_lease(
     async def work(client: Client) -> LeaseInfo:
         return await KeyValue(client).lease(lease)
 
-    found = with_client(endpoints, timeout, work)
+    found = with_keys(endpoints, timeout, work)
     body = {
         "lease": found.lease_id,
         "ttl_s": found.ttl_s,
@@ -128,5 +138,5 @@ def list_leases(
     async def work(client: Client) -> list[int]:
         return await KeyValue(client).leases()
 
-    numbers = with_client(endpoints, timeout, work)
+    numbers = with_keys(endpoints, timeout, work)
     show(output, numbers, rows=[{"lease": number} for number in numbers], columns=("lease",))

@@ -101,7 +101,7 @@ BAD = [
     ("cluster: {safeguards: {noop_on_election: 0}}", "write true or false, not 0"),
     (
         "cluster: {machine: sql}",
-        "no machine is called 'sql'; write register, entity, or a custom one",
+        "no machine is called 'sql'; write register, kv, entity, or a custom one",
     ),
     ("workload: {requests: draw}", "belong together"),
     ("workload: {requests: [{read: x}]}", "belong together"),
