@@ -25,6 +25,7 @@ REQUIRED = {
     "chained_3",
     "chained_3_basic",
     "chaos",
+    "chaos_keys",
     "chaos_mixture",
     "chaos_sessions",
     "chaos_watchers",
