@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Final
+from typing import ClassVar, Final
 
 from pydantic_core import to_json
 
@@ -76,8 +76,8 @@ class EntityStore:
     takes effect as a whole or not at all.
     """
 
-    name = "entity"
-    versions = (1, 1)
+    name: ClassVar[str] = "entity"
+    versions: ClassVar[tuple[int, int]] = (1, 1)
 
     def __init__(self) -> None:
         self._records = Records()
