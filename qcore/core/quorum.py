@@ -46,7 +46,8 @@ def _majority_value(voters: tuple[int, ...], values: dict[int, int]) -> int:
         one, other = values.get(voters[0], 0), values.get(voters[1], 0)
         return max(min(one, other), min(max(one, other), values.get(voters[2], 0)))
     # Sorted ascending, position (n-1)//2 is the highest value that n//2 + 1 voters have.
-    reached = sorted([values.get(voter, 0) for voter in voters])
+    reached = [values.get(voter, 0) for voter in voters]
+    reached.sort()
     return reached[(len(reached) - 1) // 2]
 
 

@@ -116,6 +116,7 @@ class RaftServer:
         self.durable_before_ack = config.safeguards.append_durable_before_ack
         self.commit_own_term_only = config.safeguards.commit_own_term_only
         self.freshness_check = config.safeguards.freshness_check
+        self.slowest_clock_percent = 100 - config.max_clock_drift_percent
         self.rng = rng
         self.now = now
         self.started_at = now

@@ -8,11 +8,11 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 from qcore.core.version import LATEST_RULES, VersionSupport
 from qcore.errors import ConfigError
+from qcore.machines.apply_context import ApplyContext as ApplyContext
 from qcore.machines.permissions import Permissions
 
 #: The largest result of `apply` or `query`: bytes as a JSON string in UTF-8. Such a result and its envelope fit into
@@ -21,30 +21,6 @@ MAX_RESULT_BYTES: Final = 16 * 1024 * 1024 - 64 * 1024
 
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _MAX_VERSION: Final = 1_000_000
-
-
-@dataclass(slots=True)
-class ApplyContext:
-    """Where and when a command is applied. It is the same on every replica, no matter when that applies the command.
-
-    Attributes:
-        index: the entry's index in the log. It grows, but not always by one. Derive ids from it.
-        time_us: the leader's wall clock when it appended the entry, microseconds since the Unix epoch. It never goes
-            back. Use it for time stamps, and use no other wall clock.
-        version: the active version of the state machine, one of those that its class declares.
-        clock_us: the cluster clock, microseconds. It never goes back, runs only while there is a leader, and does not
-            depend on wall clocks. Use it for expiry. It is 0 while the cluster has the rules of 0.1.0.
-        rules: the active apply rules; see `qcore.core.version`.
-        permissions: what the user of the entry may do at this index, according to the entries before it; None while the
-            cluster has no users, so that everything is allowed. The replica has checked the action `write`.
-    """
-
-    index: int
-    time_us: int
-    version: int = 1
-    clock_us: int = 0
-    rules: int = LATEST_RULES
-    permissions: Permissions | None = None
 
 
 class AppliesCommands(Protocol):

@@ -6,10 +6,12 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from json.encoder import encode_basestring  # what `encode` does with a text
+from typing import ClassVar, Final
 
 from pydantic import JsonValue
 from pydantic_core import from_json
 
+from qcore.compiled_build import mypyc_attr
 from qcore.core.text_size import utf8_length
 from qcore.errors import StoreError
 from qcore.machines.interface import ApplyContext, Change
@@ -30,14 +32,16 @@ from qcore.release import unknown_format
 #: characters.
 REGISTERS_PER_STEP = 1000
 CHARS_PER_STEP = 256 * 1024
-_INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
-_INT_CHARS = 20  # the longest integer of 64 bits, with its sign
+_INT_MIN: Final = -(2**63)
+_INT_MAX: Final = 2**63 - 1
+_INT_CHARS: Final = 20  # the longest integer of 64 bits, with its sign
 #: What a line of a snapshot has besides key and value: brackets, quotes, comma, line end.
-_LINE_BYTES = 6
-_VERSION = 1
-_HEADER = {"format": "qcore-kv", "version": _VERSION}
+_LINE_BYTES: Final = 6
+_VERSION: Final = 1
+_HEADER: Final = {"format": "qcore-kv", "version": _VERSION}
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class RegisterMachine:
     """Registers by key, each with a JSON value. A register that was never set has the value null.
 
@@ -55,8 +59,8 @@ class RegisterMachine:
     if the command failed and changed nothing. A failed `cas` also has `value`, the register's actual value.
     """
 
-    name = "register"
-    versions = (1, 1)
+    name: ClassVar[str] = "register"
+    versions: ClassVar[tuple[int, int]] = (1, 1)
 
     def __init__(self) -> None:
         self._registers: dict[str, str] = {}  # key -> canonical JSON text; null is not stored

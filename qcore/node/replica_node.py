@@ -197,13 +197,13 @@ class ReplicaNode:
             self._trace,
             runtime=runtime,
         )
-        permit = self._requests.get_permission
         self.access = NodeAccess(
             self._replica,
             self._identity,
             self._key,
             config,
-            permit,
+            self._requests.get_permission,
+            self._requests.submit_event,
             audit_sink,
             runtime,
             world.hashing,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import heapq
+from typing import Final
 
 from qcore.core.effects import Send
 
 #: The most messages that wait for the disk. A follower's inflight window is far smaller.
-MAX_HELD = 4096
+MAX_HELD: Final = 4096
 
 
 class DurabilityGate:
@@ -19,8 +19,7 @@ class DurabilityGate:
 
     def __init__(self) -> None:
         self._durable = 0
-        self._held: list[tuple[int, int, Send]] = []
-        self._sequence = 0
+        self._held: list[Send] = []  # by the write that they wait for, then as they came
         #: Messages that were lost because too many waited.
         self.dropped = 0
 
@@ -39,14 +38,28 @@ class DurabilityGate:
         if len(self._held) >= MAX_HELD:
             self.dropped += 1
             return False
-        self._sequence += 1
-        heapq.heappush(self._held, (send.after, self._sequence, send))
+        held = self._held
+        place = len(
+            held
+        )  # nearly always the place: a core names writes in the order in which it makes them
+        while place and held[place - 1].after > send.after:
+            place -= 1
+        if place == len(held):
+            held.append(send)
+        else:
+            held.insert(place, send)
         return False
 
     def release(self, durable_write_id: int) -> list[Send]:
         """Every write up to `durable_write_id` is durable: return the messages that may leave now, in order."""
         self._durable = max(self._durable, durable_write_id)
-        released: list[Send] = []
-        while self._held and self._held[0][0] <= self._durable:
-            released.append(heapq.heappop(self._held)[2])
+        held = self._held
+        count = 0
+        while count < len(held) and held[count].after <= self._durable:
+            count += 1
+        if count == len(held):
+            self._held = []
+            return held
+        released = held[:count]
+        del held[:count]
         return released

@@ -124,7 +124,7 @@ class Replica:
         self.quotas = StorageQuotas(self, config, machine, self._snapshot_builder)
         self._writes = Writes(self, self.forwarder, self._admission, self._disk_window, self.quotas)
         self._longest_timeout_us = config.raft.election_timeout_max_ms * 1000
-        self._leader_wait = LeaderWait(self, self._writes, self.forwarder, self._longest_timeout_us)
+        self._leader_wait = LeaderWait(self._writes, self.forwarder, self._longest_timeout_us)
         self._snapshot_requests = SnapshotRequests(self, self._reads, self._longest_timeout_us)
         self.watches = Watches(self, self._reads, machine, config, self.access)
         self.sessions = SessionTable()
@@ -228,7 +228,7 @@ class Replica:
                 self._on_message(event)
             else:
                 self._on_event[type(event)](event)
-        for request in self._leader_wait.advance():
+        for request in self._leader_wait.advance(self.core.leader_id, self._now):
             self.cancel(request, lost_leader_error(request))
         self._reads.ask()
         self._writes.propose(wall_us)

@@ -147,20 +147,32 @@ class ReplicaTracer:
         )
 
 
+def message_name(message: object) -> str:
+    """The name of a message: that of its class."""
+    if isinstance(message, AppendEntries):  # the most frequent ones, without a look at their class
+        return "AppendEntries"
+    if isinstance(message, AppendEntriesResponse):
+        return "AppendEntriesResponse"
+    return type(message).__name__
+
+
 def trace_fields(message: WireValue) -> tuple[str, int, str]:
     """Name, term (0 if there is none) and a short note of a message. The note contains no quotes."""
+    # The most frequent ones first. Compiled, `isinstance` takes less time than `match`.
+    if isinstance(message, AppendEntries):
+        note = (
+            f"prev {message.prev_log_index}.{message.prev_log_term} "
+            f"entries {len(message.entries)} commit {message.leader_commit}"
+        )
+        return "AppendEntries", message.term, note
+    if isinstance(message, AppendEntriesResponse):
+        note = (
+            f"match {message.match_index}"
+            if message.success
+            else f"rejects {message.prev_log_index} hint {message.hint_index}.{message.hint_term}"
+        )
+        return "AppendEntriesResponse", message.term, note
     match message:
-        case AppendEntries():
-            note = (
-                f"prev {message.prev_log_index}.{message.prev_log_term} "
-                f"entries {len(message.entries)} commit {message.leader_commit}"
-            )
-        case AppendEntriesResponse():
-            note = (
-                f"match {message.match_index}"
-                if message.success
-                else f"rejects {message.prev_log_index} hint {message.hint_index}.{message.hint_term}"
-            )
         case RequestVote() | PreVote():
             note = f"last {message.last_log_index}.{message.last_log_term}"
         case RequestVoteResponse() | PreVoteResponse():

@@ -115,7 +115,7 @@ def new_digest(schema: bytes) -> hashlib._Hash:
     return hashlib.sha256(schema)
 
 
-def encode_parts(order: bytes | bytearray, cells: Sequence[list[Any]]) -> list[Part]:
+def encode_parts(order: Sequence[int], cells: Sequence[list[Any]]) -> list[Part]:
     """Encode the records of one block.
 
     Args:

@@ -1,6 +1,6 @@
 """Writes docs/wire.schema.json and docs/reference/messages.md from the messages: `python -m tests.docs.wire_reference`.
 
-`make fix` runs it, and a test compares both with the messages.
+It needs the pure build (`QCORE_PURE=1`). `make fix` runs it, and a test compares both with the messages.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from qcore import BUILD
 from qcore.node.application import EntityPerform
 from qcore.store_api.message_table import STORE_MESSAGES
 from qcore.store_api.perform_response import PerformResponse
@@ -361,6 +362,10 @@ def type_text(part: dict[str, Any], definitions: dict[str, Any]) -> str:
 
 def main() -> None:
     """Write both files."""
+    if BUILD == "compiled":
+        raise SystemExit(
+            "set QCORE_PURE=1: pydantic names the parts of compiled messages otherwise"
+        )
     SCHEMA.write_text(schema_text(), encoding="utf-8")
     PAGE.write_text(page(), encoding="utf-8")
 

@@ -73,9 +73,9 @@ def export(
 
 
 def _require_entities(machine: str) -> None:
-    from qcore.machines.entity.entity_store import ENTITY_MACHINE
+    from qcore.machines.entity.entity_store import EntityStore
 
-    if machine not in ("", ENTITY_MACHINE):
+    if machine not in ("", EntityStore.name):
         raise Refused(
             f"this cluster runs the state machine '{printable(machine)}', and only the entity store has a topology: "
             "use `qcore snapshot save` to keep its state"

@@ -24,8 +24,6 @@ anywhere (a machine begins its monotonic clock at a random value).
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from operator import itemgetter
 from typing import Final
 
 from qcore.core import quorum
@@ -38,8 +36,6 @@ _FIRST_RULES: Final = 1
 
 #: How many round starts are remembered, at most.
 MAX_ROUND_TIMES: Final = 256
-
-_NUMBER = itemgetter(0)
 
 
 # -- the leader ----------------------------------------------------------------------------------
@@ -65,11 +61,12 @@ def on_response(server: RaftServer, progress: Progress, round_number: int, sent_
     reads = server.reads
     if progress.acked_round < round_number:
         progress.acked_round = min(round_number, reads.round)
-        # There is always one: round 0 is never forgotten.
-        position = bisect_right(reads.round_times, progress.acked_round, key=_NUMBER)
-        progress.acked_round_started_at = max(
-            progress.acked_round_started_at, reads.round_times[position - 1][1]
-        )
+        times = reads.round_times
+        # The newest round that is not later, nearly always one of the last. There is one: round 0 is never forgotten.
+        position = len(times) - 1
+        while times[position][0] > progress.acked_round:
+            position -= 1
+        progress.acked_round_started_at = max(progress.acked_round_started_at, times[position][1])
         reads.confirmed_under = -1
     # The newest, not the highest: the follower's clock begins at another value after a restart.
     progress.echo_us = sent_us
@@ -152,8 +149,8 @@ def on_append_entries(server: RaftServer, request: AppendEntries) -> None:
 
 def _longest_here(server: RaftServer, there_us: int) -> int:
     """How much time may have passed on this clock while `there_us` passed on the leader's, at most."""
-    percent = 100 - server.config.max_clock_drift_percent
-    return -(-there_us * 100 // percent)
+    percent = server.slowest_clock_percent
+    return (there_us * 100 + percent - 1) // percent  # rounded up
 
 
 def _use_pending(server: RaftServer) -> None:

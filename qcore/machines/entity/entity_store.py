@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Final
+from typing import ClassVar, Final
 
 from pydantic_core import to_json
 
@@ -54,9 +54,6 @@ from qcore.machines.limits import BOUNDED_RULES, BYTES_PER_STEP, STORE_RULES
 from qcore.machines.permissions import Permissions
 from qcore.machines.snapshot_chunks import to_chunks, to_lines
 
-#: `EntityStore().name`. A compiled class does not show the value of an attribute that its instances have.
-ENTITY_MACHINE: Final = "entity"
-
 _NANOS_PER_MICRO = 1000
 #: How each command and query of `store_requests` begins.
 _STORE_REQUEST: Final = '{"Store'
@@ -79,8 +76,8 @@ class EntityStore:
     takes effect as a whole or not at all.
     """
 
-    name = ENTITY_MACHINE
-    versions = (1, 1)
+    name: ClassVar[str] = "entity"
+    versions: ClassVar[tuple[int, int]] = (1, 1)
 
     def __init__(self) -> None:
         self._records = Records()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 from collections.abc import Mapping
 from typing import Final
@@ -17,8 +18,9 @@ from qcore.node.access.user_requests import UserRequestHandler
 from qcore.node.config import NodeConfig
 from qcore.node.observability.logs import NodeLog
 from qcore.node.observability.metrics import NodeMetrics
-from qcore.node.runtime.submit_event import GetPermission
+from qcore.node.runtime.submit_event import GetPermission, SubmitEvent
 from qcore.replica.access.awaited_users import AwaitedUsers
+from qcore.replica.events import ClientRequest, Reply
 from qcore.replica.peers.identity import ClusterIdentity
 from qcore.replica.replica import Replica
 from qcore.runtime.interface import Runtime
@@ -28,6 +30,8 @@ from qcore.transport.server.server import MessageHandler
 
 #: The retry hint while this node has not applied the log yet, ms.
 _LAG_MS: Final = 50
+#: How long a login waits for the newest users, ms. A node with a majority has them in less time.
+_CATCH_UP_MS: Final = 1000
 
 
 class NodeAccess:
@@ -39,6 +43,7 @@ class NodeAccess:
         key: the node's key pair.
         config: the node's id, and how long a change may take.
         get_permission: see `GetPermission`.
+        submit_event: see `SubmitEvent`.
         audit_sink: gets the lines of the audit log, or None.
         runtime: the world that the node runs in.
         hashing: makes and checks the hashes of passwords.
@@ -55,6 +60,7 @@ class NodeAccess:
         key: NodeKey,
         config: NodeConfig,
         get_permission: GetPermission,
+        submit_event: SubmitEvent,
         audit_sink: LineSink | None,
         runtime: Runtime,
         hashing: PasswordHashing,
@@ -63,8 +69,9 @@ class NodeAccess:
     ) -> None:
         self._runtime = runtime
         self._replica = replica
+        self._submit_event = submit_event
         self._proofs = Proofs(replica, lambda: identity.cluster_id, key, config.node_id, runtime)
-        passwords = Passwords(replica.access, runtime, hashing)
+        passwords = Passwords(replica.access, runtime, hashing, self._catch_up)
         audit = self._audit = AuditLog(audit_sink, runtime.wall_us, runtime.seconds)
         logins = self._logins = Logins(audit, metrics, log, runtime.seconds)
         awaited = AwaitedUsers(replica.core, lambda: replica.applied_index)
@@ -132,6 +139,22 @@ class NodeAccess:
         self.gate.close()
         self._logins.tick(at_end=True)
         self._audit.tick(at_end=True)
+
+    async def _catch_up(self) -> None:
+        """Wait until this node has applied everything acknowledged before, or stop if no majority confirms it.
+
+        It waits as a read without a user. Such a read has no right to an answer, but that is looked at last.
+        """
+        ended = asyncio.get_running_loop().create_future()
+
+        def on_reply(_reply: Reply) -> None:
+            if not ended.done():
+                ended.set_result(None)
+
+        self._submit_event(
+            lambda number: ClientRequest(number, "follower_read", "", _CATCH_UP_MS), on_reply
+        )
+        await ended
 
     def _index_of(self, name: str) -> int | None:
         """See `IndexOf`. Messages about users note the index by themselves."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from functools import partial
 from types import TracebackType
 from typing import Final, Self
@@ -31,12 +32,20 @@ class Passwords:
         users: the replicated users.
         runtime: the world that the node runs in.
         hashing: makes and checks hashes.
+        catch_up: waits until the users here are the newest ones, or until it is clear that they cannot be soon.
     """
 
-    def __init__(self, users: AccessTable, runtime: Runtime, hashing: PasswordHashing) -> None:
+    def __init__(
+        self,
+        users: AccessTable,
+        runtime: Runtime,
+        hashing: PasswordHashing,
+        catch_up: Callable[[], Awaitable[None]],
+    ) -> None:
         self._users = users
         self._runtime = runtime
         self._hashing = hashing
+        self._catch_up = catch_up
         self._failures = FailedLogins()
         self._slots = asyncio.Semaphore(_AT_A_TIME)
         #: How many requests of each source wait or are computed.
@@ -70,23 +79,37 @@ class Passwords:
     async def check(self, place: Place, user: str, password: str) -> User:
         """The user with this name and password.
 
+        A client that has just added the user, or set its password, may reach a node that has not applied this yet.
+
         Raises:
             Unauthenticated: there is none.
             Overloaded: too many attempts failed.
         """
         source, user = place.source, _known_part(user)
-        async with self._slots:
-            self._check_wait(source, user)  # others may have failed meanwhile
-            before = self._users.user(user)
-            password_hash = "" if before is None else before.password_hash
-            matches = await self._runtime.run_long(
-                partial(self._hashing.matches, password_hash, password)
-            )
-        after = self._users.user(user)
-        if matches and after is not None and after.password_hash == password_hash:
-            return after
+        tried, found = await self._match(source, user, password)
+        if found is None:
+            await self._catch_up()
+            if self._hash_of(user) != tried:
+                _, found = await self._match(source, user, password)
+        if found is not None:
+            return found
         self._failures.failed(source, user, self._runtime.seconds())
         raise Unauthenticated(_WRONG)
+
+    async def _match(self, source: str, user: str, password: str) -> tuple[str, User | None]:
+        """The hash that was tried, and the user if the password is right."""
+        async with self._slots:
+            self._check_wait(source, user)  # others may have failed meanwhile
+            tried = self._hash_of(user)
+            matches = await self._runtime.run_long(partial(self._hashing.matches, tried, password))
+        found = self._users.user(user)
+        if matches and found is not None and found.password_hash == tried:
+            return tried, found
+        return tried, None
+
+    def _hash_of(self, user: str) -> str:
+        found = self._users.user(user)
+        return "" if found is None else found.password_hash
 
     def _check_wait(self, source: str, user: str) -> None:
         wait_s = self._failures.wait_s(source, user, self._runtime.seconds())

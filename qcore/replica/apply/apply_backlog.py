@@ -47,6 +47,9 @@ class ApplyBacklog:
     Args:
         apply: applies one entry.
         serve: serves the read with this ticket.
+
+    Attributes:
+        busy: whether the next step has work here.
     """
 
     def __init__(self, apply: Callable[[Entry], None], serve: Callable[[int], None]) -> None:
@@ -57,11 +60,7 @@ class ApplyBacklog:
         self._restored: Callable[[], None] | None = None
         self._reads: list[tuple[int, int]] = []  # (index to wait for, ticket)
         self._left = MAX_STEP_COST
-
-    @property
-    def busy(self) -> bool:
-        """True if the next step has work here."""
-        return bool(self._entries) or self._restoring is not None
+        self.busy = False
 
     @property
     def restoring(self) -> bool:
@@ -88,6 +87,7 @@ class ApplyBacklog:
         for position, entry in enumerate(entries):
             if self._left <= 0:
                 self._entries.extend(entries[position:])
+                self.busy = True
                 return
             self._apply_one(entry)
 
@@ -108,6 +108,7 @@ class ApplyBacklog:
         """
         self._entries.clear()
         self._restoring, self._restored = restoring, restored
+        self.busy = True
         self.advance()
 
     def advance(self) -> None:
@@ -117,10 +118,13 @@ class ApplyBacklog:
                 self._left -= RESTORE_COST
             else:
                 self._restoring = None
+                self.busy = bool(self._entries)
                 assert self._restored is not None, "it comes with `_restoring`"
                 self._restored()
         while self._entries and self._left > 0 and self._restoring is None:
-            self._apply_one(self._entries.popleft())
+            entry = self._entries.popleft()
+            self.busy = bool(self._entries)
+            self._apply_one(entry)
 
     def wait_for(self, index: int, ticket: int) -> None:
         """Serve this read once `index` is applied."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 from qcore.core.raft_server import NEVER
-from qcore.replica.replica_context import ReplicaContext
 from qcore.replica.requests.forwarder import Forwarder
 from qcore.replica.requests.pending import PendingRequest
 from qcore.replica.requests.writes import Writes
@@ -19,19 +18,16 @@ class LeaderWait:
     After that time this node is probably cut off, or there is no quorum.
 
     Args:
-        replica: the replica.
         writes, forwarder: the requests that wait for a leader.
         longest_timeout_us: the longest election timeout.
     """
 
     def __init__(
         self,
-        replica: ReplicaContext,
         writes: Writes,
         forwarder: Forwarder,
         longest_timeout_us: int,
     ) -> None:
-        self._replica = replica
         self._writes = writes
         self._forwarder = forwarder
         self._longest_timeout_us = longest_timeout_us
@@ -44,15 +40,19 @@ class LeaderWait:
             return NEVER
         return self._lost_at + self._longest_timeout_us
 
-    def advance(self) -> list[PendingRequest]:
-        """Notice a change of leader; return the requests that have waited too long."""
-        leader_id = self._replica.core.leader_id
+    def advance(self, leader_id: int | None, now: int) -> list[PendingRequest]:
+        """Notice a change of leader; return the requests that have waited too long.
+
+        Args:
+            leader_id: the leader, if one is known.
+            now: µs on the monotonic clock.
+        """
         if leader_id != self._leader_id:
             self._leader_id = leader_id
-            self._lost_at = self._replica.now if leader_id is None else None
+            self._lost_at = now if leader_id is None else None
             if leader_id is not None:
                 self._forwarder.leader_changed(leader_id)
-        if self._lost_at is None or self.next_deadline() > self._replica.now:
+        if self._lost_at is None or self.next_deadline() > now:
             return _NONE_WAITS
         self._lost_at = None
         return [*self._writes.appended(), *self._forwarder.waiting()]

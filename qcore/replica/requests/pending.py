@@ -85,6 +85,9 @@ class RequestDeadlines:
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, PendingRequest]] = []
+        # The first one of the heap and its deadline there, because each step asks twice.
+        self._first: PendingRequest | None = None
+        self._first_deadline = NEVER
         self._sequence = 0
         self._sweep_above = _SWEEP_ABOVE
 
@@ -92,19 +95,24 @@ class RequestDeadlines:
         """Add a request, or add it again after its deadline was changed."""
         self._sequence += 1
         heapq.heappush(self._heap, (request.deadline, self._sequence, request))
+        self._note_first()
 
     def next_deadline(self) -> int:
         """The earliest deadline of an unfinished request, µs, or `NEVER`."""
-        heap = self._heap
-        while heap and heap[0][2].done:
-            heapq.heappop(heap)
-        return heap[0][0] if heap else NEVER
+        first = self._first
+        if first is not None and first.done:
+            heap = self._heap
+            while heap and heap[0][2].done:
+                heapq.heappop(heap)
+            self._note_first()
+        return self._first_deadline
 
     def expired(self, now: int) -> list[PendingRequest]:
         """Remove and return the unfinished requests whose deadline has come, earliest first."""
         due: list[PendingRequest] = []
         while self.next_deadline() <= now:
             due.append(heapq.heappop(self._heap)[2])
+            self._note_first()
         return due
 
     def sweep(self) -> None:
@@ -116,7 +124,14 @@ class RequestDeadlines:
         if len(self._heap) > self._sweep_above:
             self._heap = [item for item in self._heap if not item[2].done]
             heapq.heapify(self._heap)
+            self._note_first()
             self._sweep_above = _SWEEP_ABOVE + 2 * len(self._heap)
+
+    def _note_first(self) -> None:
+        if self._heap:
+            self._first_deadline, _, self._first = self._heap[0]
+        else:
+            self._first, self._first_deadline = None, NEVER
 
 
 def is_outcome(effect: Effect) -> bool:

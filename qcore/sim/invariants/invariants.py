@@ -77,7 +77,7 @@ class Invariants:
 
     def on_start(self, node: int, state: DurableState) -> None:
         """The server starts, for the first time or again, from `state`, which this object does not keep."""
-        view = self._view(node)
+        view = self.view(node)
         view.start(state)
         if state.snapshot is not None:
             self._on_replaced(node, state.snapshot.meta.last_included_index)
@@ -88,7 +88,10 @@ class Invariants:
 
     def on_effect(self, node: int, effect: ReplicaEffect, now: int) -> None:
         """The server's step returned this effect; call it in the order of the step's list."""
-        view = self._view(node)
+        self.on_effect_of(self.view(node), effect)
+
+    def on_effect_of(self, view: NodeView, effect: ReplicaEffect) -> None:
+        """As `on_effect`, for the server with this view."""
         # The most frequent ones first.
         if isinstance(effect, Send):
             self._election.on_send(view, effect)
@@ -115,11 +118,11 @@ class Invariants:
 
     def on_wipe(self, node: int, state: DurableState) -> None:
         """The server is down and loses its disk, which held `state`. Its votes still count as cast."""
-        self._election.on_start(self._view(node), state.hard_state)
+        self._election.on_start(self.view(node), state.hard_state)
 
     def on_stop(self, node: int) -> None:
         """The server stopped or crashed, so it no longer leads."""
-        self._view(node).role = "follower"
+        self.view(node).role = "follower"
 
     def on_state_hash(self, node: int, index: int, digest: str) -> bool:
         """The server's state machine has this digest after it applied `index` or restored a snapshot of that index.
@@ -188,7 +191,8 @@ class Invariants:
             check.pack(through, self.archive)
         self.state_hash.pack(through)
 
-    def _view(self, node: int) -> NodeView:
+    def view(self, node: int) -> NodeView:
+        """The view of a server. It stays the same object over all its lives."""
         view = self._views.get(node)
         if view is None:
             view = self._views[node] = NodeView(node)

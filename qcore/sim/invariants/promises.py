@@ -13,8 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from qcore.compiled_build import register_copies
 from qcore.core.config import Safeguards
@@ -51,19 +50,35 @@ _OF_A_TERM: Final = (
 )
 
 
-@dataclass
 class _Server:
     """One server in its current life.
 
     Attributes:
         disk: what its disk holds durably at this moment.
-        safeguards: those that it works with.
-        membership: its effective configuration.
+        keeps_votes, keeps_entries: whether it stores a vote, and entries, before it sends what promises them.
+        membership, members: its effective configuration, and who gets the log in it.
     """
 
-    disk: Callable[[], DurableState]
-    safeguards: Safeguards
-    membership: Membership
+    def __init__(
+        self, disk: Callable[[], DurableState], safeguards: Safeguards, membership: Membership
+    ) -> None:
+        self.disk = disk
+        self.keeps_votes: bool = safeguards.vote_durable_before_reply
+        self.keeps_entries: bool = safeguards.append_durable_before_ack
+        self.use(membership)
+
+    def use(self, membership: Membership) -> None:
+        """This is its effective configuration from now on."""
+        self.membership = membership
+        self.members = membership.members()
+
+
+class _Acknowledged:
+    """The last entry that a server acknowledged to a leader, in the newest term in which it did."""
+
+    def __init__(self, term: int, index: int) -> None:
+        self.term = term
+        self.index = index
 
 
 class Promises:
@@ -76,7 +91,7 @@ class Promises:
         self._granted: dict[tuple[int, int], dict[int, None]] = {}
         #: By leader and server, the newest term in which the server acknowledged entries to the leader, and the last
         #: of them.
-        self._acknowledged: dict[tuple[int, int], tuple[int, int]] = {}
+        self._acknowledged: dict[int, dict[int, _Acknowledged]] = {}
         self._elected: dict[int, int] = {}  # node -> the term whose election was judged
 
     def on_start(
@@ -98,19 +113,19 @@ class Promises:
         if server is None:
             return
         if isinstance(message, AppendEntries):  # the most frequent ones first
-            self._on_term(node, server, to, message)
+            self._on_term(node, server, to, message.term, message)
         elif isinstance(message, (AppendEntriesResponse, InstallSnapshotResponse)):
             self._on_acknowledgement(node, server, to, message)
         elif isinstance(message, RequestVoteResponse):
             self._on_vote(node, server, to, message)
         elif isinstance(message, _OF_A_TERM):
-            self._on_term(node, server, to, message)
+            self._on_term(node, server, to, message.term, message)
 
     def on_membership(self, view: NodeView, membership: Membership) -> None:
         """The effective configuration of the server changed."""
         server = self._servers.get(view.node)
         if server is not None:
-            server.membership = membership
+            server.use(membership)
 
     def on_leader(self, view: NodeView, term: int) -> None:
         """The server leads this term: a quorum must have voted for it."""
@@ -120,9 +135,7 @@ class Promises:
         self._elected[node] = term
         votes = [*self._granted.get((node, term), ())]
         hard_state = server.disk().hard_state
-        if not server.safeguards.vote_durable_before_reply or (
-            (hard_state.term, hard_state.voted_for) == (term, node)
-        ):
+        if not server.keeps_votes or ((hard_state.term, hard_state.voted_for) == (term, node)):
             votes.append(node)
         if not _is_quorum(server.membership, votes):
             self._report(
@@ -137,12 +150,14 @@ class Promises:
         node, server = view.node, self._servers.get(view.node)
         if server is None or view.role != "leader":
             return
-        keeps = server.safeguards.append_durable_before_ack
-        own = last_index(server.disk()) if keeps else view.last_index
+        own = last_index(server.disk()) if server.keeps_entries else view.last_index
         holders = [node] if own >= index else []
-        for member in server.membership.members():
-            term, match = self._acknowledged.get((node, member), (0, 0))
-            if term == view.term and match >= index and member != node:
+        acknowledged = self._acknowledged.get(node, {})
+        for member in server.members:
+            known = acknowledged.get(member)
+            if known is None or member == node:
+                continue
+            if known.term == view.term and known.index >= index:
                 holders.append(member)
         if not _is_quorum(server.membership, holders):
             self._report(
@@ -154,11 +169,11 @@ class Promises:
 
     # -- messages --------------------------------------------------------------------------------
 
-    # Any: several kinds of messages.
-    def _on_term(self, node: int, server: _Server, to: int, message: Any) -> None:
-        term: int = message.term
+    def _on_term(
+        self, node: int, server: _Server, to: int, term: int, message: PeerMessage
+    ) -> None:
         held = server.disk().hard_state.term
-        if held < term and server.safeguards.vote_durable_before_reply:
+        if held < term and server.keeps_votes:
             self._report(
                 DURABILITY,
                 node,
@@ -167,17 +182,13 @@ class Promises:
             )
 
     def _on_vote(self, node: int, server: _Server, to: int, message: RequestVoteResponse) -> None:
-        self._on_term(node, server, to, message)
+        self._on_term(node, server, to, message.term, message)
         if not message.vote_granted:
             return
         self._granted.setdefault((to, message.term), {})[node] = None
         held = server.disk().hard_state
         is_kept = held.term > message.term or (held.term, held.voted_for) == (message.term, to)
-        if (
-            held.term >= message.term
-            and not is_kept
-            and server.safeguards.vote_durable_before_reply
-        ):
+        if held.term >= message.term and not is_kept and server.keeps_votes:
             vote = "no vote" if held.voted_for is None else f"a vote for node {held.voted_for}"
             self._report(
                 DURABILITY,
@@ -192,21 +203,22 @@ class Promises:
         to: int,
         message: AppendEntriesResponse | InstallSnapshotResponse,
     ) -> None:
-        self._on_term(node, server, to, message)
         match, term = message.match_index, message.term
+        self._on_term(node, server, to, term, message)
         if not match:
             return
-        known_term, known = self._acknowledged.get((to, node), (0, 0))
-        if term >= known_term:
-            self._acknowledged[to, node] = (term, max(match, known if known_term == term else 0))
+        acknowledged = self._acknowledged.setdefault(to, {})
+        known = acknowledged.get(node)
+        if known is None:
+            acknowledged[node] = _Acknowledged(term, match)
+        elif term > known.term:
+            known.term, known.index = term, match
+        elif term == known.term and match > known.index:
+            known.index = match
         held = server.disk()
         # A response of an earlier term may leave when a later leader's entries have replaced the acknowledged ones. No
         # earlier leader can commit those: this server has followed the later one.
-        if (
-            last_index(held) < match
-            and held.hard_state.term <= term
-            and server.safeguards.append_durable_before_ack
-        ):
+        if last_index(held) < match and held.hard_state.term <= term and server.keeps_entries:
             self._report(
                 DURABILITY,
                 node,

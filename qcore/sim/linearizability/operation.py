@@ -19,9 +19,9 @@ Result = Literal["ok", "violation", "unknown"]
 _SHOWN_OPERATIONS = 10
 
 
-@dataclass(frozen=True)
+@dataclass(init=False, unsafe_hash=True)
 class Operation:
-    """One operation of a client on one register, from the client's point of view.
+    """One operation of a client on one register, from the client's point of view. Never mutated once made.
 
     | kind | input | output | meaning |
     |---|---|---|---|
@@ -49,6 +49,26 @@ class Operation:
     output: Value
     invoke_us: int
     return_us: int | None
+
+    def __init__(
+        self,
+        client: int,
+        op_id: int,
+        key: str,
+        kind: OperationKind,
+        input: Argument,  # noqa: A002  # the name of the field
+        output: Value,
+        invoke_us: int,
+        return_us: int | None,
+    ) -> None:
+        self.client = client
+        self.op_id = op_id
+        self.key = key
+        self.kind = kind
+        self.input = input
+        self.output = output
+        self.invoke_us = invoke_us
+        self.return_us = return_us
 
     def validate(self) -> None:
         """Check that the operation is one.

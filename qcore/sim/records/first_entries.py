@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from typing import Final
 
 from qcore.core.entry import Entry
@@ -10,7 +9,7 @@ from qcore.sim.records.entry_archive import BLOCK, EntryArchive
 from qcore.sim.records.entry_list import EntryList
 from qcore.sim.records.packed_rows import pack_rows, unpack_rows
 
-#: Stands for "not known" in an array.
+#: Stands for "not known".
 _UNKNOWN: Final = -1
 
 
@@ -24,8 +23,8 @@ class FirstEntries:
     def __init__(self) -> None:
         self._packed = 0  # how many indexes are packed
         self._entries: list[Entry] = []
-        self._nodes = array("q")
-        self._previous = array("q")
+        self._nodes: list[int] = []
+        self._previous: list[int] = []
         self._others: dict[int, tuple[Entry, int | None, int]] = {}
         self._old = EntryList()
         self._old_owners: list[bytes] = []  # for each block, rows of (server, term before)

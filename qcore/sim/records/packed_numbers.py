@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterator
 from typing import Final
 
@@ -18,7 +17,7 @@ class PackedNumbers:
 
     def __init__(self) -> None:
         self._blocks: list[bytes] = []
-        self._recent = array("q")
+        self._recent: list[int] = []
 
     def append(self, number: int) -> None:
         """Add a number at the end."""

@@ -156,14 +156,14 @@ class ClientOperation:
         if self.outcome == "refused" or (self.request == "stale_read" and not stale_reads):
             return None
         return Operation(
-            client=self.client,
-            op_id=self.op_id,
-            key=self.key,
-            kind=self.kind,
-            input=(self.expected, self.value) if self.kind == "cas" else self.value,
-            output=self.output,
-            invoke_us=self.invoke_us,
-            return_us=self.return_us if self.outcome == "ok" else None,
+            self.client,
+            self.op_id,
+            self.key,
+            self.kind,
+            (self.expected, self.value) if self.kind == "cas" else self.value,
+            self.output,
+            self.invoke_us,
+            self.return_us if self.outcome == "ok" else None,
         )
 
 

@@ -88,10 +88,10 @@ class EffectObserver:
 
     def observe(self, effects: Sequence[ReplicaEffect], now: int) -> None:
         """Show the effects of one step to the observers, in their order."""
-        node = self._node_id
         invariants = self._invariants
+        view = invariants.view(self._node_id)
         for effect in effects:
-            invariants.on_effect(node, effect, now)
+            invariants.on_effect_of(view, effect)
             self._handle(effect)
 
     def _handle(self, effect: ReplicaEffect) -> None:

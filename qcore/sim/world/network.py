@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from qcore.compiled_build import register_copies
 from qcore.core.entry import Entry
@@ -44,6 +44,8 @@ CloseListener = Callable[["Link", object], None]
 _MESSAGE_OVERHEAD_BYTES = 160
 #: Never duplicated: forwarded requests go over one connection, which does not send them twice.
 _SENT_ONCE = (Forward, ForwardResponse)
+#: Compiled, a constant is read directly, and a name of a module that is not compiled by a look into a table.
+_CORRUPT: Final = CorruptFrame
 _ONE_MS = fixed(1)
 _REORDER_EXTRA = uniform(0, 20)
 
@@ -376,7 +378,7 @@ class Network:
             self._count_firings(link, link.clogs)
             link.clogged.append((payload, delivery.message_id))
             return
-        if type(payload) is CorruptFrame:
+        if type(payload) is _CORRUPT:
             frame, payload = payload, payload.payload
             if not frame.is_intact:
                 self._lose(link, payload, delivery.message_id, "corrupt", "corrupt")
@@ -395,7 +397,7 @@ class Network:
     def _lose_to_cut(self, link: Link, payload: object, message_id: str) -> None:
         self.dropped += 1
         self._count_firings(link, link.cuts)
-        if type(payload) is CorruptFrame:
+        if type(payload) is _CORRUPT:
             payload = payload.payload
         self._on_drop(link, payload, message_id, "cut")
 

@@ -29,6 +29,8 @@ def nodes(
 ) -> Iterator[ProcessCluster]:
     """A cluster of nodes whose disks can be stalled, without some guards."""
     environment = {"QCORE_TEST_WITHOUT": without}
+    if without:
+        environment["QCORE_PURE"] = "1"  # the program replaces functions
     with ProcessCluster(directory, size, arguments, environment) as cluster:
         for node in cluster.nodes.values():
             node.program = (PROGRAM,)

@@ -78,6 +78,7 @@ REQUIRED = {
     "node_hung_handshake",
     "node_reconnects",
     "node_request_burst",
+    "node_snapshot",
     "one_way_cut",
     "pendants",
     "power_loss_subset",

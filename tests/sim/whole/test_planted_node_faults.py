@@ -8,17 +8,23 @@ from dataclasses import dataclass
 from typing import cast
 
 import pytest
+from pydantic_core import CoreSchema, core_schema
 
 from qcore.client.endpoints import Endpoints
 from qcore.errors import QcoreError, TransportError
+from qcore.node.application import node_codec
 from qcore.node.runtime.inbox import Inbox
 from qcore.replica.events import ReplicaEvent
 from qcore.runtime.interface import Runtime
 from qcore.sim import RunResult, run_scenario
+from qcore.sim.world.whole import whole_node
 from qcore.transport.address import Address
+from qcore.transport.codec import validators
+from qcore.transport.codec.validators import UnknownFields
 from qcore.transport.connection import outgoing
 from qcore.transport.connection.outgoing import OutgoingConnection
 from qcore.transport.peers.peer_connector import PeerConnector
+from qcore.transport.wire.peers import RaftSnapshot, RaftTimeoutNow
 
 Patch = pytest.MonkeyPatch
 
@@ -92,6 +98,33 @@ def takes_all_requests_first(patch: Patch) -> None:
     patch.setattr(Inbox, "take", take)
 
 
+def _reads_no_lists_in(patch: Patch, message: type) -> None:
+    """The content of a message is read from Python values in place of JSON. There, a list is no tuple."""
+    strict_schema = validators._strict_schema
+
+    def read_as_python(
+        cls: type, definitions: dict[str, CoreSchema], unknown: UnknownFields, *, union: bool
+    ) -> CoreSchema:
+        schema = strict_schema(cls, definitions, unknown, union=union)
+        if not issubclass(cls, message):
+            return schema
+        return core_schema.no_info_before_validator_function(lambda values: values, schema)
+
+    patch.setattr(validators, "_strict_schema", read_as_python)
+    # Simulated nodes share a codec, also with the tests after this one.
+    patch.setattr(whole_node, "shared_codec", node_codec)
+
+
+def rejects_snapshots(patch: Patch) -> None:
+    """A node cannot read the members in a snapshot."""
+    _reads_no_lists_in(patch, RaftSnapshot)
+
+
+def rejects_a_transfer_by_priority(patch: Patch) -> None:
+    """A node cannot read the voters that a new leader must reach."""
+    _reads_no_lists_in(patch, RaftTimeoutNow)
+
+
 @dataclass(frozen=True)
 class Planted:
     """A bug, the scenario that shows it, and the failed expectation or violation by which it is found."""
@@ -106,6 +139,8 @@ PLANTED = [
     Planted(stays_at_a_dead_leader, "node_client_failover", "client_program"),
     Planted(waits_for_a_handshake_for_ever, "node_hung_handshake", "converges"),
     Planted(takes_all_requests_first, "node_request_burst", "no_election_after_first"),
+    Planted(rejects_snapshots, "node_snapshot", "snapshots_installed"),
+    Planted(rejects_a_transfer_by_priority, "node_snapshot", "leader_changes"),
 ]
 
 

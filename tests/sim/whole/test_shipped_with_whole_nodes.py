@@ -47,6 +47,7 @@ def test_a_scenario_holds_for_whole_nodes(name: str) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)  # `many_nodes` needs more than the usual time on a busy machine
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_scenario_holds_for_whole_nodes_on_some_seeds(path: Path) -> None:
     scenario = load_scenario(path).with_(fidelity="node")

@@ -31,6 +31,21 @@ timeline:
 until_ms: 5000
 expect: {safe: true, converges: true}
 """
+#: Users that each client makes. They log in as soon as they exist.
+MADE = 3
+#: Node 3 applies each change later than the others.
+NEW_USERS = f"""
+name: new_users
+fidelity: node
+cluster: {{nodes: 3}}
+network: {{latency_ms: {{uniform: [1, 5]}}}}
+workload: {{clients: 3}}
+timeline:
+  - {{at_ms: 300, campaign: 1}}
+  - {{at_ms: 700, links: {{between: [1, 3], latency_ms: 80}}}}
+until_ms: 15000
+expect: {{safe: true, converges: true, min_ok_writes: {3 * 2 * MADE}}}
+"""
 _KEY = re.compile(r"ann-\d-\d-\d+")
 #: Writes that each client of ann has in progress.
 LANES = 6
@@ -92,6 +107,24 @@ class Seen:
         ctx.record("revoked")
 
 
+async def make_users(ctx: ProgramContext) -> None:
+    """Make users and change their passwords. Each change counts at every node when it is acknowledged."""
+    await asyncio.sleep(0.8)
+    if ctx.number == 1:
+        await ctx.client.set_user("root", password=ROOT, roles=["admin"])
+        await ctx.client_of("root", ROOT).set_role("writer", actions=["write"])
+    else:
+        await asyncio.sleep(0.7)
+    root = ctx.client_of("root", ROOT)
+    for number in range(MADE):
+        name = f"user{ctx.number}-{number}"
+        for password in ("the first password", "the second password"):
+            await root.set_user(name, password=password, roles=["writer"])
+            await ctx.client_of(name, password).execute(write(name))
+        with pytest.raises(Unauthenticated, match="password is wrong"):
+            await ctx.client_of(name, "the third password").execute(write("stranger"))
+
+
 def run(seed: int) -> tuple[World, RunResult, Seen]:
     seen = Seen()
     world = World(parse_scenario(SCENARIO), seed, program=seen.program)
@@ -137,6 +170,17 @@ def test_a_write_after_the_revocation_takes_no_effect() -> None:
     trace, late = check(11)
     assert late > 0, "the leader had appended it before it knew"
     assert check(11) == (trace, late)
+
+
+def test_a_user_logs_in_anywhere_as_soon_as_it_exists() -> None:
+    for seed in range(1, 4):
+        world = World(parse_scenario(NEW_USERS), seed, program=make_users)
+        try:
+            world.run()
+            result = world.result()
+        finally:
+            world.close()
+        assert result.ok, (seed, result.violations, result.failed())
 
 
 @pytest.mark.long

@@ -10,7 +10,6 @@ Events of the same time run in the order in which they were scheduled, urgent on
 from __future__ import annotations
 
 from collections.abc import Callable
-from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -39,11 +38,6 @@ class SimEvent:
     def __init__(self) -> None:
         self.due_us = 0
         self.order = 0
-
-    def __lt__(self, other: SimEvent) -> bool:
-        """Whether it happens before another event."""
-        due_us, others = self.due_us, other.due_us
-        return due_us < others or (due_us == others and self.order < other.order)
 
     def fire(self) -> None:
         """Let it happen."""
@@ -75,6 +69,62 @@ class _SimPyEvent(SimEvent):
         self._env.run_callbacks(self._event)
 
 
+class _EventQueue:
+    """The waiting events, as a heap: the first one is at place 0, and none is after those at 2n + 1 and 2n + 2.
+
+    `heapq` would do the same, but would call Python to compare two events. Compiled, this takes half the time.
+    """
+
+    def __init__(self) -> None:
+        self.heap: list[SimEvent] = []
+
+    def push(self, event: SimEvent) -> None:
+        """Add an event."""
+        self.heap.append(event)
+        self._rise(event, len(self.heap) - 1)
+
+    def pop(self) -> SimEvent:
+        """Remove the first event.
+
+        Raises:
+            IndexError: there is none.
+        """
+        heap = self.heap
+        last = heap.pop()
+        if not heap:
+            return last
+        first = heap[0]
+        # The earlier child moves up, down to the end. The last event rises from there: nearly always it stays low.
+        size = len(heap)
+        place, child = 0, 1
+        while child < size:
+            earlier = heap[child]
+            if child + 1 < size:
+                other = heap[child + 1]
+                due_us, others = earlier.due_us, other.due_us
+                if others < due_us or (others == due_us and other.order < earlier.order):
+                    earlier = other
+                    child += 1
+            heap[place] = earlier
+            place, child = child, 2 * child + 1
+        self._rise(last, place)
+        return first
+
+    def _rise(self, event: SimEvent, place: int) -> None:
+        """Put an event where it belongs: at this place or above it."""
+        heap = self.heap
+        due_us, order = event.due_us, event.order
+        while place > 0:
+            above = (place - 1) >> 1
+            parent = heap[above]
+            others = parent.due_us
+            if others < due_us or (others == due_us and parent.order < order):
+                break
+            heap[place] = parent
+            place = above
+        heap[place] = event
+
+
 #: The engines whose `run` or `step` has not returned, the innermost last.
 _running: Final[list[Engine]] = []
 
@@ -88,7 +138,7 @@ class Engine:
 
     def __init__(self) -> None:
         self.now = 0
-        self._heap: list[SimEvent] = []
+        self._queue = _EventQueue()
         self._scheduled = 0
         self._env: SimEnvironment | None = None
 
@@ -105,19 +155,20 @@ class Engine:
     @property
     def is_empty(self) -> bool:
         """Whether no event waits."""
-        return not self._heap
+        return not self._queue.heap
 
     @property
     def next_us(self) -> int:
         """When the next event is due; `NEVER_US` if there is none."""
-        return self._heap[0].due_us if self._heap else NEVER_US
+        heap = self._queue.heap
+        return heap[0].due_us if heap else NEVER_US
 
     def schedule(self, event: SimEvent, delay_us: int, priority: int = NORMAL) -> None:
         """Let an event happen in `delay_us` microseconds. One object can wait only once at a time."""
         event.due_us = self.now + delay_us
         event.order = (priority << _PRIORITY_BITS) + self._scheduled
         self._scheduled += 1
-        heappush(self._heap, event)
+        self._queue.push(event)
 
     def schedule_simpy(
         self, env: SimEnvironment, event: Event, delay_us: int, priority: int
@@ -145,7 +196,7 @@ class Engine:
         """
         _running.append(self)
         try:
-            event = heappop(self._heap)
+            event = self._queue.pop()
             self.now = event.due_us
             event.fire()
         finally:
@@ -155,11 +206,11 @@ class Engine:
         """Run all events that are due before `until_us`."""
         if until_us <= self.now:
             return
-        heap = self._heap
+        heap = self._queue.heap
         _running.append(self)
         try:
             while heap and heap[0].due_us < until_us:
-                event = heappop(self._heap)
+                event = self._queue.pop()
                 self.now = event.due_us
                 event.fire()
             self.now = until_us

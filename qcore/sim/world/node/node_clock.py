@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-#: Wall clocks show this at simulated time 0, in microseconds since the Unix epoch (2023-11-14, arbitrary).
-WALL_EPOCH_US = 1_700_000_000_000_000
+from typing import Final
 
-_MILLION = 1_000_000
+#: Wall clocks show this at simulated time 0, in microseconds since the Unix epoch (2023-11-14, arbitrary).
+WALL_EPOCH_US: Final = 1_700_000_000_000_000
+
+_MILLION: Final = 1_000_000
 
 
 class NodeClock:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import cast
 
 from qcore.core.effects import (
@@ -62,7 +61,7 @@ class NodeEffects(EffectObserver):
         state_history: NodeHistory,
         pending_requests: PendingRequests,
         watch_connections: WatchConnections,
-        links: Mapping[int, Link],
+        links: dict[int, Link],
     ) -> None:
         super().__init__(node_id, services, state_history)
         self._network = services.network
@@ -71,6 +70,7 @@ class NodeEffects(EffectObserver):
         self._pending_requests = pending_requests
         self._watch_connections = watch_connections
         self.messages_sent = 0
+        self._id_prefix = f"{node_id}-"
         # `connect` sets these.
         self._gate: DurabilityGate
         self._connections: PeerConnections
@@ -131,7 +131,7 @@ class NodeEffects(EffectObserver):
     def _transmit(self, to: int, message: PeerMessage) -> None:
         self.messages_sent += 1
         self._promises.on_sent(self._node_id, to, message)
-        message_id = f"{self._node_id}-{self.messages_sent}"
+        message_id = self._id_prefix + str(self.messages_sent)
         name, term, note = trace_fields(message)
         now = self._engine.now
         self._trace.send(now, self._node_id, to, message_id, name, term, note)

@@ -86,7 +86,7 @@ class HashedMachine:
         self._inner = inner
         self._report = report
         self._on_capture = on_capture
-        self._observers = observers
+        self._observers = list(observers)
         self.restored_hash = ""
         self.name = inner.name
         self.versions = inner.versions

@@ -72,7 +72,7 @@ class PeerConnections:
 
     def is_connected(self, peer: PeerConnections) -> bool:
         """Whether the two lives have accepted each other."""
-        return self._accepted.get(peer._node_id) == peer.life
+        return self._accepted.get(peer._node_id, 0) == peer.life  # lives begin with 1
 
     def connect(self, peer: PeerConnections) -> str | None:
         """Accept a connection that the peer opens, if both sides agree.

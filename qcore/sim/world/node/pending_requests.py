@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 
 from qcore.replica.events import ClientRequest, Reply
@@ -27,7 +27,7 @@ class PendingRequests:
         details: writes the requests of clients to the trace.
     """
 
-    def __init__(self, node_id: int, services: Services, links: Mapping[int, Link]) -> None:
+    def __init__(self, node_id: int, services: Services, links: dict[int, Link]) -> None:
         self._node_id = node_id
         self._services = services
         self._links = links

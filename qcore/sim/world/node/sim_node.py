@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from random import Random
 
 from qcore.core.entry import Entry, Membership
@@ -15,6 +15,7 @@ from qcore.recording import LifeRecorder
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.events import KnownDiverged, PeerVersionSupport, ReplicaEvent, Reply
 from qcore.replica.replica import Replica
+from qcore.replica.trace_recorder import message_name
 from qcore.sim.faults.ledger import Fault
 from qcore.sim.faults.triggers import NodeEvent, fire_matching
 from qcore.sim.verdict.snapshot_histories import NodeHistory
@@ -89,7 +90,7 @@ class SimNode:
         self._triggers = services.triggers
         self._rng = rng
         self._make_machine = make_machine
-        self._peers: Mapping[int, SimNode] = {}
+        self._peers: dict[int, SimNode] = {}
         self._links: dict[int, Link] = {}
         self._lives = 0
         self._recorder: LifeRecorder | None = None
@@ -145,7 +146,7 @@ class SimNode:
 
     # -- the life of the process ------------------------------------------------------------------
 
-    def attach(self, peers: Mapping[int, SimNode]) -> None:
+    def attach(self, peers: dict[int, SimNode]) -> None:
         """Record the links and the other nodes, once all of them exist."""
         self._links.update(self._network.links_from(self.node_id))
         self._peers = peers
@@ -289,7 +290,7 @@ class SimNode:
 
     def receive(self, source: int, payload: object, message_id: str) -> None:
         """Receive a message from a peer, or the signal that its connection broke."""
-        name = type(payload).__name__
+        name = message_name(payload)
         now = self._engine.now
         if isinstance(payload, PeerUnreachable):
             if self.peer_connections is not None:

@@ -33,10 +33,13 @@ def stops_after_six_rejections(patch: pytest.MonkeyPatch) -> None:
     """A leader stops to replicate to a follower once that has rejected six appends."""
     on_rejected = replication._on_rejected
     rejections: Counter[int] = Counter()
+    counted: list[Progress] = []  # kept, so that no other one gets its id
 
     def counting(
         server: RaftServer, from_id: int, progress: Progress, response: AppendEntriesResponse
     ) -> None:
+        if id(progress) not in rejections:
+            counted.append(progress)
         rejections[id(progress)] += 1
         if rejections[id(progress)] < 6:
             on_rejected(server, from_id, progress, response)

@@ -79,7 +79,7 @@ CASES = (
     ),
     PlantedBug(
         "heavy tail",
-        "latency_ms: {pareto: [1, 0.7], max_ms: 400}",
+        "latency_ms: {pareto: [1, 0.9], max_ms: 400}",
         bugs.reports_timeouts_as_failures,
         "linearizability",
         cluster=_PATIENT_NODES,
