@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from qcore.errors import TooManyOperations
-from qcore.machines.kv.requests import Range
+from qcore.machines.kv.requests import ANY_REVISION, Range
 from qcore.machines.kv.result_texts import bool_json, list_json, version_json
 from qcore.machines.kv.versions import Version, VersionedKeys
 from qcore.machines.limits import (
@@ -56,6 +56,8 @@ class Work:
 
 def steps_of_range(keys: VersionedKeys, request: Range) -> int:
     """How many keys `read_range` looks at, at most."""
+    if request.keys.single:
+        return 1
     held = keys.count(request.keys.begin, request.keys.end, deleted=request.revision is not None)
     if _is_whole(request) or (request.revision is not None and request.revision != keys.revision):
         return held
@@ -74,6 +76,8 @@ def read_range(keys: VersionedKeys, request: Range, work: Work) -> str:
         work: its bytes bound the page. The steps were taken before.
     """
     begin, end, revision = request.keys.begin, request.keys.end, request.revision
+    if request.keys.single:
+        return _read_key(keys.get(begin, revision), request, work)
     most = min(request.limit or MAX_PAGE_ITEMS, MAX_PAGE_ITEMS)
     if _is_whole(request):
         all_held = [held for held in keys.scan(begin, end, revision) if held is not None]
@@ -101,17 +105,31 @@ def read_range(keys: VersionedKeys, request: Range, work: Work) -> str:
     return f',"kvs":{list_json(found)},"more":{bool_json(more)},"count":{count}'
 
 
+def _read_key(version: Version | None, request: Range, work: Work) -> str:
+    """The result for the range of one key, which most reads are."""
+    if version is None:
+        return ',"kvs":[],"more":false,"count":0'
+    if request.count_only or not _selected([version], request):
+        return ',"kvs":[],"more":false,"count":1'
+    if work.bytes_left <= 0:
+        return ',"kvs":[],"more":true,"count":1'
+    text = version_json(version, keys_only=request.keys_only)
+    work.bytes_left -= len(text)
+    return f',"kvs":[{text}],"more":false,"count":1'
+
+
 def _is_whole(request: Range) -> bool:
     """Whether it must look at the whole range, whatever its limit."""
-    default: Final = Range(request.keys)
     return (
         request.sort_by != "key"
-        or request.mod_revisions != default.mod_revisions
-        or request.create_revisions != default.create_revisions
+        or request.mod_revisions != ANY_REVISION
+        or request.create_revisions != ANY_REVISION
     )
 
 
 def _selected(held: list[Version], request: Range) -> list[Version]:
+    if not _is_whole(request):
+        return held
     (mod_low, mod_high), (create_low, create_high) = request.mod_revisions, request.create_revisions
     chosen = [
         version

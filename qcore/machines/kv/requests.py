@@ -23,6 +23,8 @@ MAX_KEY_BYTES: Final = 4 * KIB
 MAX_TXN_PARTS: Final = 1000
 MAX_TXN_DEPTH: Final = 8
 _INT_LIMIT: Final = 2**63
+#: The bounds that every revision is within.
+ANY_REVISION: Final = (0, _INT_LIMIT - 1)
 #: How many unknown fields an error shows, and how many characters of each.
 _SHOWN_NAMES: Final = 3
 _SHOWN_CHARS: Final = 80
@@ -101,8 +103,8 @@ class Range:
     descending: bool = False
     keys_only: bool = False
     count_only: bool = False
-    mod_revisions: tuple[int, int] = (0, _INT_LIMIT - 1)
-    create_revisions: tuple[int, int] = (0, _INT_LIMIT - 1)
+    mod_revisions: tuple[int, int] = ANY_REVISION
+    create_revisions: tuple[int, int] = ANY_REVISION
 
 
 @dataclass(slots=True, frozen=True)
