@@ -146,6 +146,23 @@ class SyncClient:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    @property
+    def asynchronous(self) -> Client:
+        """The client whose methods this one runs, for coroutines that use it: pass these to `run`."""
+        return self._client
+
+    def run(self, coroutine: Coroutine[Any, Any, _R]) -> _R:
+        """Run a coroutine in the thread of this client, and return its result.
+
+        Raises:
+            ConfigError: this client is closed.
+        """
+        return self._run(coroutine)
+
+    def iterate(self, items: AsyncIterator[_R]) -> Iterator[_R]:
+        """Read an asynchronous iterator in the thread of this client."""
+        return self._iterate(items)
+
     def _run(self, coroutine: Coroutine[Any, Any, _R]) -> _R:
         if self._loop.is_closed() or threading.current_thread() is self._thread:
             coroutine.close()

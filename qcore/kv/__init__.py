@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     )
     from qcore.kv.key_watches import KeyWatch
     from qcore.kv.kv_client import KeyValue
+    from qcore.kv.sync_kv import SyncKeyValue, SyncKeyWatch
     from qcore.kv.txn_parts import Condition, Delete, Put, Range, Txn, TxnOperation
 else:
     __getattr__, __dir__ = lazy_names(
@@ -44,6 +45,7 @@ else:
             ),
             "qcore.kv.key_watches": ("KeyWatch",),
             "qcore.kv.kv_client": ("KeyValue",),
+            "qcore.kv.sync_kv": ("SyncKeyValue", "SyncKeyWatch"),
             "qcore.kv.txn_parts": ("Condition", "Delete", "TxnOperation", "Put", "Range", "Txn"),
         },
     )
@@ -61,6 +63,8 @@ __all__ = [
     "Page",
     "Put",
     "Range",
+    "SyncKeyValue",
+    "SyncKeyWatch",
     "Txn",
     "TxnOperation",
     "TxnResult",
