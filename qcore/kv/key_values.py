@@ -53,13 +53,15 @@ class Page:
 
     Attributes:
         kvs: the keys.
-        more: whether the range has other keys: the next page begins `after` the last key of this one.
-        count: how many keys the range has.
+        more: whether the range may have other keys.
+        after: where the next page begins, in the order of the keys; None if there is none.
+        count: how many keys the range has; of a very long range at an earlier revision, how many it has now.
         revision: the newest revision when the range was read. A later page at this revision fits this one.
     """
 
     kvs: tuple[KeyVersion, ...]
     more: bool
+    after: bytes | None
     count: int
     revision: int
 
@@ -235,7 +237,11 @@ def previous_of(result: Json) -> KeyVersion | None:
 
 def page_of(result: Json, revision: int) -> Page:
     """The result of a range."""
-    return Page(versions_of(result["kvs"]), bool(result["more"]), int(result["count"]), revision)
+    kvs, more = versions_of(result["kvs"]), bool(result["more"])
+    after = kvs[-1].key if more and kvs else None
+    if "next" in result:
+        after = data_of(result["next"])
+    return Page(kvs, more, after, int(result["count"]), revision)
 
 
 def deleted_of(result: Json, revision: int) -> Deleted:

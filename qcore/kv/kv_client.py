@@ -128,9 +128,9 @@ class KeyValue:
             )
             for kv in page.kvs:
                 yield kv
-            if not page.more:
+            if page.after is None:
                 return
-            after = page.kvs[-1].key
+            after = page.after
             revision = page.revision if revision is None else revision
 
     async def put(self, key: Data, value: Data, *, lease: int = 0) -> int:

@@ -184,3 +184,4 @@ class Txn:
 
 
 TxnOperation = Put | Delete | Range | Txn
+"""An operation of a transaction."""

@@ -66,7 +66,7 @@ def test_the_program_passes_in_the_simulator_with_faults() -> None:
 
 
 async def let_a_lease_end(ctx: ProgramContext) -> None:
-    """A lease that nobody keeps alive ends, and a watch sees it."""
+    """A lease that no client keeps alive ends, and a watch sees it."""
     kv = KeyValue(ctx.client)
     lease = await kv.grant(2)
     first = await kv.put("held", "x", lease=lease)

@@ -21,7 +21,7 @@ CounterMachine = load_example("counter_machine").CounterMachine
 
 
 class Keys(StateMachineConformance):
-    """The suite with commands and queries of the key-value machine."""
+    """The suite with commands and queries of the register machine."""
 
     def make(self) -> StateMachine:
         return RegisterMachine()
@@ -38,7 +38,7 @@ class Keys(StateMachineConformance):
         return [json.dumps({"op": "get", "key": key}) for key in "abcd"]
 
 
-class TestKeyValueMachine(Keys):
+class TestRegisterMachine(Keys):
     """Runs the inherited suite."""
 
 

@@ -115,9 +115,9 @@ def get(
             "revision": page.revision,
         }
         show(output, body, rows=[kv_row(kv) for kv in page.kvs], columns=COLUMNS)
-    if page.more:
-        last = value_text(page.kvs[-1].key)
-        print(f"{page.count} keys in all; to continue: --after-key {last!r}", file=sys.stderr)
+    if page.after is not None:
+        options = f"--after-key {value_text(page.after)!r} --revision {revision or page.revision}"
+        print(f"there are other keys; to continue: {options}", file=sys.stderr)
     if not page.kvs and not (prefix or end is not None):
         print(f"there is no key {key!r}", file=sys.stderr)
         raise typer.Exit(ExitCode.REJECTED)

@@ -102,7 +102,7 @@ class Transaction:
                 self.work.take(self._keys.count(keys.begin, keys.end))
                 if prev:
                     for held in self._keys.scan(keys.begin, keys.end):
-                        self.work.take_bytes(0 if held is None else held.size_bytes)
+                        self.work.take_bytes(held.size_bytes)
             case Range(revision=revision):
                 if revision is not None:
                     self._keys.require_readable(revision)
@@ -178,7 +178,7 @@ class Transaction:
 
     def _delete(self, delete: Delete) -> str:
         begin, end = delete.keys.begin, delete.keys.end
-        held = [version for version in self._keys.scan(begin, end) if version is not None]
+        held = [*self._keys.scan(begin, end)]
         for version in held:
             self._detach(version.key, version.lease)
             self.changes.append(self._keys.delete(version.key, self.revision, len(self.changes)))

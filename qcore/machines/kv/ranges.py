@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from qcore.errors import TooManyOperations
 from qcore.machines.kv.requests import ANY_REVISION, Range
 from qcore.machines.kv.result_texts import bool_json, list_json, version_json
+from qcore.machines.kv.texts import json_of
 from qcore.machines.kv.versions import Version, VersionedKeys
 from qcore.machines.limits import (
     MAX_OPERATIONS,
@@ -15,6 +16,9 @@ from qcore.machines.limits import (
     MAX_PAGE_ITEMS,
     MAX_WRITE_RESPONSE_BYTES,
 )
+
+#: How many keys a page of an earlier revision looks at, those included that did not exist then.
+MAX_SCANNED: Final = MAX_PAGE_ITEMS
 
 
 class Work:
@@ -58,51 +62,61 @@ def steps_of_range(keys: VersionedKeys, request: Range) -> int:
     """How many keys `read_range` looks at, at most."""
     if request.keys.single:
         return 1
-    held = keys.count(request.keys.begin, request.keys.end, deleted=request.revision is not None)
-    if _is_whole(request) or (request.revision is not None and request.revision != keys.revision):
+    earlier = _is_earlier(keys, request)
+    held = keys.count(request.keys.begin, request.keys.end, deleted=earlier)
+    if _is_whole(request):
         return held
-    return min(held, request.limit or MAX_PAGE_ITEMS, MAX_PAGE_ITEMS) + 1
+    return min(held, MAX_SCANNED if earlier else _most(request)) + 1
 
 
 def read_range(keys: VersionedKeys, request: Range, work: Work) -> str:
-    """The fields `kvs`, `more` and `count` of an answer, as JSON text, each with a comma before it.
+    """The fields of an answer as JSON text, each with a comma before it: `kvs`, `more`, `count`, and perhaps `next`.
 
     A page ends at the limit of the request, or of a page (`MAX_PAGE_ITEMS`, `MAX_PAGE_BYTES`), and `more` says that
-    there are other keys. In the order of the keys, the next page begins `after` the last one, at the same revision.
+    there are other keys. In the order of the keys, the next page begins `after` the last one, at the same revision. A
+    page of an earlier revision that has looked at `MAX_SCANNED` keys ends, too, and the next one begins after `next`.
 
     Args:
         keys: the state.
         request: what to read. Its revision is readable.
         work: its bytes bound the page. The steps were taken before.
     """
-    begin, end, revision = request.keys.begin, request.keys.end, request.revision
+    begin, end = request.keys.begin, request.keys.end
     if request.keys.single:
-        return _read_key(keys.get(begin, revision), request, work)
-    most = min(request.limit or MAX_PAGE_ITEMS, MAX_PAGE_ITEMS)
-    if _is_whole(request):
-        all_held = [held for held in keys.scan(begin, end, revision) if held is not None]
-        count = len(all_held)
-        versions = iter(_selected(all_held, request))
-    else:
-        if revision is None or revision == keys.revision:
-            count = keys.count(begin, end)
+        return _read_key(keys.get(begin, request.revision), request, work)
+    held: Iterable[tuple[bytes, Version | None]]
+    if request.revision is not None and _is_earlier(keys, request):
+        held = keys.scan_at(request.revision, begin, end, descending=request.descending)
+        if _is_whole(request) or keys.count(begin, end, deleted=True) <= MAX_SCANNED:
+            held = [each for each in held if each[1] is not None]
+            count = len(held)
         else:
-            count = sum(held is not None for held in keys.scan(begin, end, revision))
-        scanned = keys.scan(begin, end, revision, descending=request.descending)
-        versions = (held for held in scanned if held is not None)
+            count = keys.count(begin, end)
+    else:
+        versions = keys.scan(begin, end, descending=request.descending)
+        held = ((version.key, version) for version in versions)
+        count = keys.count(begin, end)
+    if _is_whole(request):
+        selected = _selected([version for _, version in held if version is not None], request)
+        held = [(version.key, version) for version in selected]
     found: list[str] = []
     more = False
     size = min(MAX_PAGE_BYTES, work.bytes_left)
-    if not request.count_only:
-        for version in versions:
-            if len(found) == most or size <= 0:
-                more = True
-                break
-            text = version_json(version, keys_only=request.keys_only)
-            found.append(text)
-            size -= len(text)
-            work.bytes_left -= len(text)
-    return f',"kvs":{list_json(found)},"more":{bool_json(more)},"count":{count}'
+    last = ""
+    for seen, (key, version) in enumerate(() if request.count_only else held):
+        if len(found) == _most(request) or size <= 0 or seen == MAX_SCANNED:
+            more = True
+            break
+        if version is None:
+            last = f',"next":{json_of(key)}'
+            continue
+        last = ""
+        text = version_json(version, keys_only=request.keys_only)
+        found.append(text)
+        size -= len(text)
+        work.bytes_left -= len(text)
+    following = last if more else ""
+    return f',"kvs":{list_json(found)},"more":{bool_json(more)},"count":{count}{following}'
 
 
 def _read_key(version: Version | None, request: Range, work: Work) -> str:
@@ -116,6 +130,16 @@ def _read_key(version: Version | None, request: Range, work: Work) -> str:
     text = version_json(version, keys_only=request.keys_only)
     work.bytes_left -= len(text)
     return f',"kvs":[{text}],"more":false,"count":1'
+
+
+def _most(request: Range) -> int:
+    """The most keys of a page."""
+    return min(request.limit or MAX_PAGE_ITEMS, MAX_PAGE_ITEMS)
+
+
+def _is_earlier(keys: VersionedKeys, request: Range) -> bool:
+    """Whether it reads a revision that is not the newest."""
+    return request.revision is not None and request.revision != keys.revision
 
 
 def _is_whole(request: Range) -> bool:

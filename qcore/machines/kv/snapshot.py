@@ -108,8 +108,8 @@ def read_state(chunks: Iterable[str]) -> Iterator[KeyValueState | None]:
             )
         keys.revision, keys.compacted = header.number("revision"), header.number("compacted")
         for held in keys.scan(b"", None):
-            lease = state.leases.get(held.lease) if held is not None and held.lease else None
-            if held is not None and lease is not None:
+            lease = state.leases.get(held.lease) if held.lease else None
+            if lease is not None:
                 lease.keys[held.key] = None
         yield state
     except (ValueError, TypeError) as error:

@@ -152,33 +152,36 @@ class VersionedKeys:
         return version if version is not None and version.number else None
 
     def scan(
-        self,
-        begin: bytes,
-        end: bytes | None,
-        revision: int | None = None,
-        *,
-        descending: bool = False,
-    ) -> Iterator[Version | None]:
+        self, begin: bytes, end: bytes | None, *, descending: bool = False
+    ) -> Iterator[Version]:
         """The keys of a range in order. Nothing may change meanwhile.
 
         Args:
             begin, end: the range; see `KeyIndex`.
-            revision: as of this revision, which must be readable; None for now.
             descending: the largest key first.
-
-        Yields:
-            a key; None for one that has no value at this revision, so that the caller can bound the work.
         """
         walk = KeyIndex.descending if descending else KeyIndex.ascending
-        if revision is None:
-            for key in walk(self._live, begin, end):
-                yield self._heads[key]
-            return
+        for key in walk(self._live, begin, end):
+            yield self._heads[key]
+
+    def scan_at(
+        self, revision: int, begin: bytes, end: bytes | None, *, descending: bool = False
+    ) -> Iterator[tuple[bytes, Version | None]]:
+        """The keys of a range in order as of a revision, which must be readable. Nothing may change meanwhile.
+
+        Args:
+            revision: the revision.
+            begin, end, descending: see `scan`.
+
+        Yields:
+            a key, and its version at the revision; None if it has none, so that the caller can bound the work.
+        """
+        walk = KeyIndex.descending if descending else KeyIndex.ascending
         keys = merge(
             walk(self._live, begin, end), walk(self._deleted, begin, end), reverse=descending
         )
         for key in keys:
-            yield self.get(key, revision)
+            yield key, self.get(key, revision)
 
     def count(self, begin: bytes, end: bytes | None, *, deleted: bool = False) -> int:
         """The number of keys in a range now; with `deleted`, also of those whose deletion is still in the history."""

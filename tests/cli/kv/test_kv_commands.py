@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -109,14 +110,16 @@ def test_results_have_three_formats(kv: Kv) -> None:
 
 def test_a_range_is_shown_in_pages(kv: Kv) -> None:
     for key in ("a", "b/1", "b/2", "b/3", "c"):
-        kv("put", key, key.upper())
+        last = revision_of(kv("put", key, key.upper()))
     assert kv("get", "b/", "--prefix", "--value-only").stdout == "B/1\nB/2\nB/3\n"
     assert kv("get", "a", "--end", "b/2", "--value-only").stdout == "A\nB/1\n"
     assert kv("get", "zz", "--prefix").code == 0, "a range without keys is no error"
     page = kv("get", "", "--prefix", "--limit", "2", "--value-only")
     assert page.stdout == "A\nB/1\n"
-    assert page.stderr == "5 keys in all; to continue: --after-key 'b/1'\n"
-    rest = kv("get", "", "--prefix", "--after-key", "b/1", "--value-only")
+    options = f"--after-key 'b/1' --revision {last}"
+    assert page.stderr == f"there are other keys; to continue: {options}\n"
+    kv("put", "b/2", "later")
+    rest = kv("get", "", "--prefix", "--value-only", *shlex.split(options))
     assert (rest.stdout, rest.stderr) == ("B/2\nB/3\nC\n", "")
     shown = printed(kv("get", "c", "--keys-only", "-o", "json"))["kvs"]
     assert shown[0]["value"] == ""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from qcore.machines.limits import MAX_PAGE_BYTES, MAX_PAGE_ITEMS
+from qcore.machines.limits import MAX_OPERATIONS, MAX_PAGE_BYTES, MAX_PAGE_ITEMS
 from tests.machines.kv.lone_machine import LoneMachine
 
 
@@ -16,7 +16,9 @@ def pages(lone: LoneMachine, **query: object) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     while not found or found[-1]["more"]:
         if found:
-            query |= {"after": found[-1]["kvs"][-1]["key"], "revision": found[0]["revision"]}
+            last = found[-1]
+            after = last["next"] if "next" in last else last["kvs"][-1]["key"]
+            query = {"revision": found[0]["revision"], **query, "after": after}
         found.append(lone.ask(op="range", **query))
         lone.put(f"k/{len(found):05}/new")
         lone.send(op="delete", key="k/00007")
@@ -46,6 +48,25 @@ def test_a_page_has_a_bounded_number_of_keys() -> None:
     lone = filled(MAX_PAGE_ITEMS + 5)
     first, second = pages(lone, prefix="k/")
     assert [len(first["kvs"]), len(second["kvs"])] == [MAX_PAGE_ITEMS, 5]
+
+
+def test_a_long_range_at_an_earlier_revision_has_pages() -> None:
+    """More keys than one request looks at, and most of them are deleted or did not exist then."""
+    size = MAX_OPERATIONS // 2 + 500
+    lone = filled(size)
+    kept = lone.ask(op="status")["revision"]
+    for first in range(0, size, 500):
+        numbers = range(first, first + 500)
+        later = [{"op": "put", "key": f"a/{number:05}", "value": "x"} for number in numbers]
+        lone.send(op="txn", then=later)
+    lone.send(op="delete", key="k/", end="k/09000")
+    found = pages(lone, prefix="", revision=kept)
+    assert "next" in found[0]
+    assert [kv["key"] for page in found for kv in page["kvs"]] == [
+        f"k/{number:05}" for number in range(size)
+    ]
+    backwards = lone.ask(op="range", prefix="", revision=kept, descending=True, limit=2)
+    assert [kv["key"] for kv in backwards["kvs"]] == [f"k/{size - 1:05}", f"k/{size - 2:05}"]
 
 
 def test_a_page_has_a_bounded_size() -> None:
