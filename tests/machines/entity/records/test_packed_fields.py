@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import tracemalloc
 
@@ -177,6 +178,7 @@ def test_an_entity_with_six_written_fields_takes_a_kilobyte() -> None:
             create_fifty(first)
         store.state_hash()
         store.changes = ()
+        gc.collect()
         size, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
