@@ -373,7 +373,7 @@ class Watches:
         """Let all watches read the history behind this position."""
         for watches in self._live.values():
             for watch in watches.values():
-                watch.after = after
+                watch.after = max(watch.after, after)
                 self._catch_up.add(watch)
         self._live.clear()
 

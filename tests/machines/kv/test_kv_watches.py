@@ -95,6 +95,24 @@ def test_a_live_watch_goes_on_through_a_snapshot() -> None:
     assert watched(watcher) == ["before", *(f"k{number}" for number in range(20)), "after"]
 
 
+@pytest.mark.parametrize("before", range(15, 20))
+def test_a_snapshot_brings_no_change_before_the_watch(before: int) -> None:
+    """Also if the node has applied no change since its start: one of these numbers fills a snapshot."""
+    cluster = KeyValueCluster(snapshot_entries=5)
+    node = cluster.drivers[3]
+    cluster.isolate(3)
+    cluster.put(*(f"before {number}" for number in range(before)))
+    cluster.heal()
+    cluster.pass_time(1_000)
+    watcher = Watcher(node, 1, ALL_KEYS)
+    cluster.pass_time(200)
+    cluster.isolate(3)
+    cluster.put(*(f"k{number}" for number in range(20)))
+    cluster.heal()
+    cluster.pass_time(1_000)
+    assert watched(watcher) == [f"k{number}" for number in range(20)]
+
+
 def test_a_compacted_revision_is_an_error() -> None:
     cluster = KeyValueCluster()
     first = cluster.put("a")
