@@ -26,7 +26,7 @@ from importlib.machinery import (
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, SupportsIndex, TypeVar
 
 if TYPE_CHECKING:
     import ast  # late, below: it takes milliseconds
@@ -189,6 +189,22 @@ def register_copies(names: Mapping[str, object]) -> None:
     for cls in names.values():
         if isinstance(cls, type) and cls.__module__ == names["__name__"] and is_dataclass(cls):
             copyreg.pickle(cls, _fields_of)
+
+
+def reduce_machine(machine: object, protocol: SupportsIndex) -> str | tuple[object, ...]:
+    """What `__reduce_ex__` of a compiled class returns that programs inherit from.
+
+    The pure build copies such an object as Python does. A copy of a compiled one would lack what a subclass has added.
+
+    Raises:
+        TypeError: this is the compiled build.
+    """
+    if BUILD == "pure":
+        return object.__reduce_ex__(machine, protocol)
+    raise TypeError(
+        f"a compiled {type(machine).__name__} cannot be copied or pickled: restore its snapshot() into a new one, "
+        f"or set {PURE_VARIABLE}=1"
+    )
 
 
 def _fields_of(value: object) -> tuple[type, tuple[object, ...]]:

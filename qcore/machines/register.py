@@ -6,12 +6,12 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from json.encoder import encode_basestring  # what `encode` does with a text
-from typing import ClassVar, Final
+from typing import ClassVar, Final, SupportsIndex
 
 from pydantic import JsonValue
 from pydantic_core import from_json
 
-from qcore.compiled_build import mypyc_attr
+from qcore.compiled_build import mypyc_attr, reduce_machine
 from qcore.core.text_size import utf8_length
 from qcore.errors import StoreError
 from qcore.machines.interface import ApplyContext, Change
@@ -61,6 +61,10 @@ class RegisterMachine:
 
     name: ClassVar[str] = "register"
     versions: ClassVar[tuple[int, int]] = (1, 1)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[object, ...]:
+        """Copies and pickles: in the pure build only."""
+        return reduce_machine(self, protocol)
 
     def __init__(self) -> None:
         self._registers: dict[str, str] = {}  # key -> canonical JSON text; null is not stored

@@ -52,6 +52,10 @@ class RegisterChanged:
         self._key = key
         self._text = text
 
+    def __reduce__(self) -> tuple[type[RegisterChanged], tuple[str, str]]:
+        """For copies and pickles."""
+        return RegisterChanged, (self._key, self._text)
+
     @property
     def topics(self) -> tuple[str, ...]:
         """See `Change`: the key."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Callable
 from dataclasses import FrozenInstanceError, asdict, astuple, fields, replace
+from typing import TypeVar
 
 import pytest
 
@@ -14,7 +16,12 @@ from qcore.core.effects import AppendLog, Send
 from qcore.core.events import Propose
 from qcore.core.log.growing_text import TextBuilder
 from qcore.core.messages import AppendEntries
+from qcore.machines.entity.entity_store import EntityStore
+from qcore.machines.interface import ApplyContext
+from qcore.machines.register import RegisterMachine
 from qcore.replica.messages import ReadIndex
+
+T = TypeVar("T")
 
 ENTRY = Entry(3, 2, "command", "text", 5, user="ann")
 MEMBERS = Membership((1, 2, 3), addresses=((1, "a:1"),), cluster_id="red")
@@ -80,3 +87,46 @@ def test_the_functions_of_dataclasses_work() -> None:
 def test_the_classes_of_values_are_explained() -> None:
     for cls in (Entry, DurableState, Membership, qcore.RaftCore, AppendEntries):
         assert (cls.__doc__ or "").strip(), cls
+
+
+def pickled(value: T) -> T:
+    """A copy by way of a pickle."""
+    copied: T = pickle.loads(pickle.dumps(value))
+    return copied
+
+
+class Counting(EntityStore):
+    """A program's machine, with an attribute that the compiled base does not know."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.commands = 7
+
+
+class NamedRegisters(RegisterMachine):
+    """As `Counting`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.commands = 7
+
+
+@pytest.mark.parametrize("make", [Counting, NamedRegisters])
+def test_a_copied_machine_loses_nothing_silently(
+    make: Callable[[], Counting | NamedRegisters],
+) -> None:
+    machine = make()
+    for copied in (copy.copy, copy.deepcopy, pickled):
+        if qcore.BUILD == "pure":
+            assert copied(machine).commands == 7
+        else:
+            with pytest.raises(TypeError, match="restore its snapshot"):
+                copied(machine)
+
+
+def test_a_change_of_a_register_can_be_copied() -> None:
+    machine = RegisterMachine()
+    machine.apply('{"op": "set", "key": "a", "value": 1}', ApplyContext(1, 0))
+    (change,) = machine.last_changes()
+    for twin in (copy.deepcopy(change), pickle.loads(pickle.dumps(change))):
+        assert (twin.topics, twin.body) == (change.topics, change.body)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import ClassVar, Final
+from typing import ClassVar, Final, SupportsIndex
 
 from pydantic_core import to_json
 
-from qcore.compiled_build import mypyc_attr
+from qcore.compiled_build import mypyc_attr, reduce_machine
 from qcore.errors import (
     BadRequest,
     NameTooLong,
@@ -78,6 +78,10 @@ class EntityStore:
 
     name: ClassVar[str] = "entity"
     versions: ClassVar[tuple[int, int]] = (1, 1)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[object, ...]:
+        """Copies and pickles: in the pure build only."""
+        return reduce_machine(self, protocol)
 
     def __init__(self) -> None:
         self._records = Records()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from qcore.compiled_build import BUILD
 from qcore.core.status import CoreStatus
 from qcore.node.observability.backup_figures import BackupFigures
 from qcore.node.observability.metrics import NodeMetrics
@@ -27,12 +28,13 @@ def metrics_page(
     page = Exposition()
     build = {
         "version": __version__,
+        "build": BUILD,
         "cluster_id": node_status.cluster_id or "",
         "machine": node_status.versions.support.machine,
     }
     page.gauges(
         "qcore_build_info",
-        "Version, cluster and state machine.",
+        "Version, build (compiled or pure), cluster and state machine.",
         list(build),
         [(list(build.values()), 1)],
     )
