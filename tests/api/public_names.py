@@ -302,6 +302,8 @@ from qcore.kv import (
     Page,
     Put,
     Range,
+    SyncKeyValue,
+    SyncKeyWatch,
     Txn,
     TxnOperation,
     TxnResult,

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qcore import BUILD
 from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.entity.state import packed_fields as module
 from qcore.machines.entity.state.entity_id import EntityId
@@ -182,5 +183,6 @@ def test_an_entity_with_six_written_fields_takes_a_kilobyte() -> None:
         size, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    # About 900. With a `Field`, a `Value` and a place in a dictionary for each field it takes 1,900.
-    assert size / 2000 < 1200
+    # About 900. With a `Field`, a `Value` and a place in a dictionary for each field it takes 1,900. A compiled object
+    # has a place for each attribute, also where that is a small number.
+    assert size / 2000 < (1200 if BUILD == "pure" else 1600)
