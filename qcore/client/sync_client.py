@@ -38,7 +38,7 @@ def _method(
 
     @functools.wraps(method)
     def run(self: SyncClient, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        return self._run(method(self._client, *args, **kwargs))
+        return self.run(method(self._client, *args, **kwargs))
 
     return run
 
@@ -50,7 +50,7 @@ def _iterator(
 
     @functools.wraps(method)
     def run(self: SyncClient, /, *args: _P.args, **kwargs: _P.kwargs) -> Iterator[_R]:
-        return self._iterate(method(self._client, *args, **kwargs))
+        return self.iterate(method(self._client, *args, **kwargs))
 
     return run
 
@@ -62,7 +62,7 @@ def _watch(
 
     @functools.wraps(method)
     def run(self: SyncClient, /, *args: _P.args, **kwargs: _P.kwargs) -> SyncWatch[_R]:
-        return SyncWatch(method(self._client, *args, **kwargs), self._run)
+        return SyncWatch(method(self._client, *args, **kwargs), self.run)
 
     return run
 
@@ -134,7 +134,7 @@ class SyncClient:
         """Close every connection and end the thread; operations in progress fail. May be called again."""
         if self._loop.is_closed():
             return
-        self._run(self._close())
+        self.run(self._close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -157,13 +157,6 @@ class SyncClient:
         Raises:
             ConfigError: this client is closed.
         """
-        return self._run(coroutine)
-
-    def iterate(self, items: AsyncIterator[_R]) -> Iterator[_R]:
-        """Read an asynchronous iterator in the thread of this client."""
-        return self._iterate(items)
-
-    def _run(self, coroutine: Coroutine[Any, Any, _R]) -> _R:
         if self._loop.is_closed() or threading.current_thread() is self._thread:
             coroutine.close()
             raise ConfigError("this SyncClient is closed: make another one")
@@ -176,7 +169,9 @@ class SyncClient:
             future.cancel()  # Ctrl-C: the operation must not go on unseen
             raise
 
-    def _iterate(self, items: AsyncIterator[_R]) -> Iterator[_R]:
+    def iterate(self, items: AsyncIterator[_R]) -> Iterator[_R]:
+        """Read an asynchronous iterator in the thread of this client."""
+
         async def following() -> tuple[_R] | None:
             async for item in items:
                 return (item,)
@@ -188,11 +183,11 @@ class SyncClient:
                 await closing()
 
         try:
-            while (found := self._run(following())) is not None:
+            while (found := self.run(following())) is not None:
                 yield found[0]
         finally:
             if not self._loop.is_closed():
-                self._run(close())
+                self.run(close())
 
     def session(self, *, lifetime_s: float = 60.0) -> SyncSession:
         """A session as a context manager, for writes that take effect once. See `Client.open_session`."""
@@ -291,4 +286,4 @@ class SyncSession:
         trace: TracebackType | None,
     ) -> None:
         assert self._opened is not None, "entered"
-        self._client._run(self._opened.__aexit__(kind, error, trace))
+        self._client.run(self._opened.__aexit__(kind, error, trace))

@@ -128,10 +128,7 @@ class VersionedKeys:
             RevisionCompacted, RevisionInFuture: it cannot.
         """
         if revision < self.compacted:
-            raise RevisionCompacted(
-                f"revision {revision} is compacted; the oldest that can be read is {self.compacted}",
-                self.compacted,
-            )
+            raise self._compacted_error(revision)
         if revision > self.revision:
             raise RevisionInFuture(
                 f"revision {revision} does not exist yet; the newest is {self.revision}",
@@ -234,10 +231,7 @@ class VersionedKeys:
             RevisionInFuture: it does not exist yet.
         """
         if revision <= self.compacted:
-            raise RevisionCompacted(
-                f"revision {revision} is compacted; the oldest that can be read is {self.compacted}",
-                self.compacted,
-            )
+            raise self._compacted_error(revision)
         self.require_readable(revision)
         self.compacted = revision
 
@@ -262,6 +256,12 @@ class VersionedKeys:
         if self._begin > 64 + len(self._changes) // 2:
             del self._changes[: self._begin]
             self._begin = 0
+
+    def _compacted_error(self, revision: int) -> RevisionCompacted:
+        return RevisionCompacted(
+            f"revision {revision} is compacted; the oldest that can be read is {self.compacted}",
+            self.compacted,
+        )
 
     def _add(self, version: Version) -> None:
         self.revision = version.revision

@@ -8,8 +8,10 @@ from bisect import bisect_left
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qcore.machines.kv.key_index import BLOCK_KEYS, KeyIndex
+from qcore.machines.kv.key_index import KeyIndex
 
+#: `sortedcontainers` cuts a block in two when it has twice as many keys.
+BLOCK_KEYS = 1000
 BOUNDS = st.integers(-1, 4 * BLOCK_KEYS + 1)
 
 
