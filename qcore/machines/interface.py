@@ -357,9 +357,14 @@ class SupportsWatchPermissions(Protocol):
         ...
 
 
+def with_inner(machine: object) -> tuple[object, object]:
+    """The machine, and the one that it wraps as its `inner`, or None: a wrapper need not repeat each extension."""
+    return machine, getattr(machine, "inner", None)
+
+
 def expiring_part(machine: object) -> SupportsExpiry | None:
     """The machine, or the one that it wraps as its `inner`, if parts of its state expire."""
-    for each in (machine, getattr(machine, "inner", None)):
+    for each in with_inner(machine):
         if isinstance(each, SupportsExpiry):
             return each
     return None
@@ -367,7 +372,7 @@ def expiring_part(machine: object) -> SupportsExpiry | None:
 
 def counted_part(machine: StateMachine) -> SupportsStateSize | None:
     """The machine, or the one that it wraps as its `inner`, if it counts the bytes of its state."""
-    for each in (machine, getattr(machine, "inner", None)):
+    for each in with_inner(machine):
         if isinstance(each, SupportsStateSize):
             return each
     return None

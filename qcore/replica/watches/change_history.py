@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from qcore.compiled_build import register_copies
-from qcore.machines.interface import Change, StateMachine, SupportsChangeHistory
+from qcore.machines.interface import Change, StateMachine, SupportsChangeHistory, with_inner
 
 #: A log index, and the position of a change among the changes of that entry; -1 stands before the first.
 Position = tuple[int, int]
@@ -135,7 +135,7 @@ class MachineHistory(ChangeHistory):
 
 def history_of(machine: StateMachine, max_changes: int, max_bytes: int) -> ChangeHistory:
     """The history of the machine, if it keeps one; else an empty one with these bounds."""
-    for each in (machine, getattr(machine, "inner", None)):
+    for each in with_inner(machine):
         if isinstance(each, SupportsChangeHistory):
             return MachineHistory(each)
     return ChangeHistory(max_changes, max_bytes)
