@@ -48,6 +48,7 @@ def test_sighup_does_not_stop_a_node(tmp_path: Path) -> None:
             node.wait_live()
             node.signal(signal.SIGHUP)
         wait_for(lambda: plain.log_text().count("=SIGHUP") == 2, 60, "the lines about the signals")
+        wait_for(lambda: "listening" in plain.log_text(), 60, "the line of a node that listens")
         assert plain.log_text().index("=SIGHUP") < plain.log_text().index("listening")
         assert plain.stop() == 0
         wait_for(lambda: nohup.get("/livez")[0] == 200, 60, "the other node, which keeps running")

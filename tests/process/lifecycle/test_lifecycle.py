@@ -59,6 +59,7 @@ def test_first_line_names_the_event_loop(node: NodeProcess, option: str) -> None
     node.arguments += [option] if option else []
     node.start()
     loop = "uvloop" if installed and option != "--no-uvloop" else "asyncio"
+    wait_for(lambda: "listening" in node.log_text(), 30, "the line of a node that listens")
     assert f" loop={loop}" in node.log_text()
     begin_alone(node)
     assert node.stop() == 0
