@@ -138,6 +138,11 @@ class Client(
     ) -> None:
         await self.close()
 
+    @property
+    def runtime(self) -> Runtime:
+        """The world that the client runs in, for code that must read the same clocks: a process, or a simulator."""
+        return self._sender.runtime
+
     async def close(self) -> None:
         """Close the client's sessions and every connection; requests in progress fail, and watches end.
 

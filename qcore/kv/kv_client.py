@@ -32,10 +32,16 @@ if TYPE_CHECKING:
     from qcore.client.methods.call_options import Consistency
     from qcore.client.watching.changes import MachineChange, WatchPosition
     from qcore.client.watching.watch import Watch
+    from qcore.runtime.interface import Runtime
 
 
 class TextClient(Protocol):
     """What `KeyValue` needs of `qcore.client.Client`."""
+
+    @property
+    def runtime(self) -> Runtime:
+        """See `Client.runtime`."""
+        ...
 
     async def execute(
         self,
@@ -75,6 +81,11 @@ class KeyValue:
     def __init__(self, client: TextClient, *, timeout_s: float | None = None) -> None:
         self._client = client
         self._timeout_s = timeout_s
+
+    @property
+    def runtime(self) -> Runtime:
+        """See `qcore.client.Client.runtime`."""
+        return self._client.runtime
 
     # -- keys ------------------------------------------------------------------------------------
 

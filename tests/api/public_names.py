@@ -340,6 +340,15 @@ from qcore.node import (
     TransportLimits,
     run_node,
 )
+from qcore.recipes import (
+    Held,
+    Lease,
+    LeaseGuard,
+    LeaseLost,
+    Lock,
+    NotAcquired,
+    Participant,
+)
 from qcore.sim import (
     Artifact,
     Bounds,

@@ -29,6 +29,7 @@ PACKAGES = (
     "qcore.client",
     "qcore.core",
     "qcore.kv",
+    "qcore.recipes",
     "qcore.machines",
     "qcore.node",
     "qcore.sim",

@@ -1,0 +1,131 @@
+"""`Acquirer`: how a lock, a semaphore and an election wait for their turn in a line."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from qcore.errors import QcoreError
+from qcore.recipes.holding.held import Held, Holding
+from qcore.recipes.holding.tickets import PAUSE_S, Participant, Rule, TicketQueue
+from qcore.recipes.lease import DEFAULT_MAX_DRIFT, DEFAULT_TTL_S, Lease
+from qcore.recipes.recipe_errors import LeaseLost, NotAcquired, is_temporary
+
+if TYPE_CHECKING:
+    from qcore.kv.kv_client import KeyValue
+
+
+class Acquirer:
+    """Waits in a line, with a lease for each participant, or with one that they share.
+
+    Args:
+        kv: the keys of the cluster.
+        prefix: see `TicketQueue`.
+        ttl_s, max_drift: of the leases; see `Lease`.
+        lease: the shared lease, which the caller opens and closes; None for one each.
+    """
+
+    def __init__(
+        self,
+        kv: KeyValue,
+        prefix: str,
+        *,
+        ttl_s: float = DEFAULT_TTL_S,
+        max_drift: float = DEFAULT_MAX_DRIFT,
+        lease: Lease | None = None,
+    ) -> None:
+        self._kv = kv
+        self._ttl_s = ttl_s
+        self._max_drift = max_drift
+        self._shared = lease
+        self._line = TicketQueue(kv, prefix)
+        if lease is None:
+            self._new_lease()  # checks the arguments now
+
+    async def acquire(
+        self,
+        rule: Rule,
+        *,
+        value: str | bytes = b"",
+        kind: str = "",
+        timeout_s: float | None = None,
+    ) -> Held:
+        """Join the line, and wait for the turn, also while the cluster cannot be reached.
+
+        If its own lease is lost while it waits, as by a pause of this process, it joins the end of the line again.
+
+        Args:
+            rule: when it is its turn.
+            value, kind: of its ticket.
+            timeout_s: how long to wait; None for any time.
+
+        Raises:
+            NotAcquired: the time was over first.
+            LeaseLost: the shared lease was lost.
+            QcoreError: the cluster rejects a request.
+        """
+        last_error: QcoreError | None = None
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    try:
+                        holding = await self._join(value, kind)
+                        await self._wait_turn(holding, rule)
+                    except QcoreError as error:
+                        is_lost = isinstance(error, LeaseLost) and self._shared is None
+                        if not (is_lost or is_temporary(error)):
+                            raise
+                        last_error = error
+                        await asyncio.sleep(PAUSE_S)
+                    else:
+                        return Held(holding)
+        except TimeoutError:
+            why = "" if last_error is None else f"; the last error was: {last_error}"
+            raise NotAcquired(f"not acquired within {timeout_s:g} s{why}") from None
+
+    async def try_acquire(
+        self, rule: Rule, *, value: str | bytes = b"", kind: str = ""
+    ) -> Held | None:
+        """Acquire it if nothing has to be waited for; None otherwise.
+
+        Raises:
+            QcoreError: the cluster did not answer in time, or rejects a request.
+        """
+        holding = await self._join(value, kind)
+        try:
+            if await self._line.is_turn(holding.ticket, rule):
+                holding.ticket.lease.check()
+                return Held(holding)
+        except BaseException:
+            await holding.release()
+            raise
+        await holding.release()
+        return None
+
+    async def participants(self) -> list[Participant]:
+        """See `TicketQueue.participants`."""
+        return await self._line.participants()
+
+    async def _join(self, value: str | bytes, kind: str) -> Holding:
+        """A place in the line, with its lease."""
+        lease = self._shared
+        if lease is None:
+            lease = self._new_lease()
+            await lease.open()
+        try:
+            ticket = await self._line.enter(lease, value, kind=kind)
+        except BaseException:
+            if lease is not self._shared:
+                await lease.close()
+            raise
+        return Holding(self._line, ticket, owns_lease=lease is not self._shared)
+
+    async def _wait_turn(self, holding: Holding, rule: Rule) -> None:
+        try:
+            await self._line.wait_turn(holding.ticket, rule)
+        except BaseException:
+            await holding.release()
+            raise
+
+    def _new_lease(self) -> Lease:
+        return Lease(self._kv, ttl_s=self._ttl_s, max_drift=self._max_drift)

@@ -1,0 +1,186 @@
+"""`TicketQueue`: a line of participants, each with a ticket that its lease deletes, in the order in which they came.
+
+A ticket is a key below the name of the recipe. Its `create_revision`, the position of its creation in the log, gives
+the order, so all programs see the same order, and it never goes back. A lock, a semaphore and an election differ only
+in who of the line may go on. A participant of a lock watches only the ticket before it, so a release wakes one of them
+and not all (Hunt et al., "ZooKeeper", 2010, section 2.4: locks without herd effect).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from qcore.errors import LeaseNotFound, QcoreError
+from qcore.kv.key_values import KeyVersion
+from qcore.kv.txn_parts import Condition, Put, Range
+from qcore.recipes.key_reads import page_of_txn, read_state
+from qcore.recipes.recipe_errors import LeaseLost, is_temporary
+
+if TYPE_CHECKING:
+    from qcore.kv.kv_client import KeyValue
+    from qcore.recipes.lease import Lease
+
+#: The pause before something that failed for a time is tried again, seconds.
+PAUSE_S: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A place in the line.
+
+    Attributes:
+        key: its key.
+        token: its `create_revision`, which is larger than that of all tickets before it.
+        lease: deletes it when it ends.
+    """
+
+    key: bytes
+    token: int
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True)
+class WaitFor:
+    """What a participant waits for: the deletion of a ticket.
+
+    Attributes:
+        key: that ticket; None for any.
+    """
+
+    key: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Participant:
+    """Who is in a line.
+
+    Attributes:
+        label: what it says about itself.
+        token: its token.
+    """
+
+    label: str
+    token: int
+
+
+#: From the tickets before a participant's, the first of the line first: None if it may go on, else what it waits for.
+Rule = Callable[[Sequence[KeyVersion]], WaitFor | None]
+
+
+def nothing_before(before: Sequence[KeyVersion]) -> WaitFor | None:
+    """The rule of a lock: the first of the line may go on. Each of the others waits for the one before it."""
+    return WaitFor(before[-1].key) if before else None
+
+
+class TicketQueue:
+    """The line of one recipe.
+
+    Args:
+        kv: the keys of the cluster.
+        prefix: the prefix of the keys of its tickets, with a `/` at the end.
+    """
+
+    def __init__(self, kv: KeyValue, prefix: str) -> None:
+        self._kv = kv
+        self._prefix = prefix
+
+    async def enter(self, lease: Lease, value: str | bytes = b"", *, kind: str = "") -> Ticket:
+        """Join the end of the line.
+
+        Args:
+            lease: deletes the ticket when it ends.
+            value: the value of the ticket's key.
+            kind: a text at the end of its key.
+
+        Raises:
+            LeaseLost: the lease has ended.
+        """
+        key = f"{self._prefix}{lease.new_name()}{kind}".encode()
+        while True:
+            try:
+                done = await self._kv.txn(
+                    [Condition.exists(key, False)],
+                    [Put(key, value, lease.lease_id)],
+                    [Range(key, keys_only=True)],
+                )
+            except LeaseNotFound as error:
+                raise LeaseLost(f"the cluster has ended lease {lease.lease_id}") from error
+            except QcoreError as error:
+                lease.check()
+                if not is_temporary(error):
+                    raise
+                await asyncio.sleep(PAUSE_S)  # it may have taken effect; the condition finds out
+                continue
+            if done.succeeded:
+                return Ticket(key, done.revision, lease)
+            return Ticket(key, page_of_txn(done, 0).kvs[0].create_revision, lease)
+
+    async def leave(self, ticket: Ticket) -> None:
+        """Delete a ticket. It tries until the lease of the ticket is lost."""
+        while ticket.lease.lost is None:
+            try:
+                await self._kv.delete(ticket.key)
+            except QcoreError as error:
+                if not is_temporary(error):
+                    raise
+                await asyncio.sleep(PAUSE_S)
+            else:
+                return
+
+    async def participants(self) -> list[Participant]:
+        """Who is in the line, the first one first."""
+        kvs = _in_order((await read_state(self._kv, self._prefix)).kvs)
+        return [Participant(kv.value.decode(errors="replace"), kv.create_revision) for kv in kvs]
+
+    async def wait_turn(self, ticket: Ticket, rule: Rule) -> None:
+        """Wait until the rule lets a participant go on, also while the cluster cannot be reached.
+
+        Raises:
+            LeaseLost: the lease of the ticket has ended, or another program has deleted the ticket.
+        """
+        async with ticket.lease.guard():
+            while True:
+                try:
+                    revision, waits_for = await self._look(ticket, rule)
+                    if waits_for is None:
+                        return
+                    await self._wait_deleted(waits_for, revision)
+                except QcoreError as error:
+                    if not is_temporary(error):
+                        raise
+                    await asyncio.sleep(PAUSE_S)
+
+    async def is_turn(self, ticket: Ticket, rule: Rule) -> bool:
+        """Whether the rule lets a participant go on now.
+
+        Raises:
+            LeaseLost: see `wait_turn`.
+            QcoreError: the cluster did not answer in time.
+        """
+        return (await self._look(ticket, rule))[1] is None
+
+    async def _look(self, ticket: Ticket, rule: Rule) -> tuple[int, WaitFor | None]:
+        """The newest revision, and what the participant waits for then."""
+        state = await read_state(self._kv, self._prefix, keys_only=True)
+        # Without its ticket a participant would see an empty line before it, and so would the next one.
+        if all(kv.key != ticket.key or kv.create_revision != ticket.token for kv in state.kvs):
+            raise LeaseLost(
+                f"the cluster has ended lease {ticket.lease.lease_id}, or a program has deleted its ticket"
+            )
+        before = [kv for kv in _in_order(state.kvs) if kv.create_revision < ticket.token]
+        return state.revision, rule(before)
+
+    async def _wait_deleted(self, waits_for: WaitFor, revision: int) -> None:
+        """Wait until a ticket is deleted after a revision."""
+        key, prefix = waits_for.key, self._prefix if waits_for.key is None else None
+        watch = self._kv.watch(key, prefix=prefix, from_revision=revision + 1, kinds=["delete"])
+        async with watch as changes:
+            await anext(changes)
+
+
+def _in_order(kvs: Sequence[KeyVersion]) -> list[KeyVersion]:
+    """The tickets in the order of their creation."""
+    return sorted(kvs, key=lambda kv: kv.create_revision)

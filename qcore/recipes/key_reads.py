@@ -1,0 +1,67 @@
+"""Reads that recipes share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from qcore.errors import ConfigError, RemoteProtocolError
+from qcore.kv.key_values import KeyVersion, Page, TxnResult
+from qcore.kv.txn_parts import Range
+
+if TYPE_CHECKING:
+    from qcore.kv.kv_client import KeyValue
+
+
+class State(NamedTuple):
+    """The keys with a prefix as of one revision.
+
+    Attributes:
+        kvs: the keys, in order.
+        revision: the revision. A watch from the next one on misses nothing.
+    """
+
+    kvs: list[KeyVersion]
+    revision: int
+
+
+async def read_state(kv: KeyValue, prefix: str | bytes, *, keys_only: bool = False) -> State:
+    """All keys with a prefix, as of the newest revision.
+
+    Raises:
+        RevisionCompacted: the revision was compacted while later pages were read.
+    """
+    page = await kv.range(Range(prefix=prefix, keys_only=keys_only))
+    kvs, revision = [*page.kvs], page.revision
+    while page.after is not None:
+        page = await kv.range(
+            Range(prefix=prefix, after=page.after, revision=revision, keys_only=keys_only)
+        )
+        kvs += page.kvs
+    return State(kvs, revision)
+
+
+def page_of_txn(done: TxnResult, index: int) -> Page:
+    """The page that an operation of a transaction has read.
+
+    Raises:
+        RemoteProtocolError: a node sent something else.
+    """
+    page = done.results[index] if index < len(done.results) else None
+    if not isinstance(page, Page):
+        raise RemoteProtocolError(
+            f"the node's result {index} of a transaction is no page: {page!r}"[:300]
+        )
+    return page
+
+
+def prefix_of(recipe: str, name: str) -> str:
+    """The prefix of the keys of one recipe with a name: `lock/jobs/nightly//`. No such prefix begins another one.
+
+    Raises:
+        ConfigError: the name cannot be used.
+    """
+    if not name or "" in name.split("/"):
+        raise ConfigError(
+            f"{recipe}: the name {name!r} is empty, or has an empty part: write it like 'jobs/nightly'"
+        )
+    return f"{recipe}/{name}//"

@@ -1,0 +1,1 @@
+"""What the records of client programs that use recipes must satisfy, in the simulator and with real processes."""

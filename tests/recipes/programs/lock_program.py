@@ -1,0 +1,28 @@
+"""Clients that take turns with a lock."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from qcore.client.programs.program_context import ProgramContext
+from qcore.kv import KeyValue
+from qcore.recipes import LeaseLost, Lock
+from tests.recipes.programs.holder_records import record_acquired, record_held
+
+TTL_S: Final = 1.5
+
+
+async def lock_program(ctx: ProgramContext) -> None:
+    """Take the lock again and again, and work while it is held."""
+    lock = Lock(KeyValue(ctx.client), "shared", ttl_s=TTL_S)
+    while True:
+        try:
+            async with lock as held:
+                record_acquired(ctx, held)
+                for _ in range(ctx.random.randint(1, 6)):
+                    await asyncio.sleep(ctx.random.uniform(0.01, 0.3))
+                    record_held(ctx, held)
+        except LeaseLost as lost:
+            ctx.record("lost", why=str(lost))
+        await asyncio.sleep(ctx.random.uniform(0, 0.1))
