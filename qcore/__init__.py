@@ -63,7 +63,7 @@ from qcore.release import __version__
 
 if TYPE_CHECKING:
     from qcore.client.client import Client
-    from qcore.client.sync_client import SyncClient
+    from qcore.client.synchronous.sync_client import SyncClient
     from qcore.core.raft import RaftCore
     from qcore.machines.interface import StateMachine
     from qcore.node.config import NodeConfig
@@ -77,7 +77,7 @@ else:
         __name__,
         {
             "qcore.client.client": ("Client",),
-            "qcore.client.sync_client": ("SyncClient",),
+            "qcore.client.synchronous.sync_client": ("SyncClient",),
             "qcore.core.raft": ("RaftCore",),
             "qcore.machines.interface": ("StateMachine",),
             "qcore.node.config": ("NodeConfig",),

@@ -20,7 +20,7 @@ PACKAGE = CHECKOUT / "qcore"
 TOP_LEVEL: dict[str, set[str]] = {
     "__init__": {
         "qcore.client.client",
-        "qcore.client.sync_client",
+        "qcore.client.synchronous.sync_client",
         "qcore.compiled_build",
         "qcore.core.raft",
         "qcore.errors",

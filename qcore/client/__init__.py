@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from qcore.client.methods.schema_methods import TypePage
     from qcore.client.sessions.session import ClientSession
     from qcore.client.snapshot_download import save_snapshot
-    from qcore.client.sync_client import SyncClient
+    from qcore.client.synchronous.sync_client import SyncClient
     from qcore.client.tracing.otel_tracer import OtelTracer
     from qcore.client.watching.changes import FieldChange, MachineChange, WatchPosition
     from qcore.client.watching.watch import Watch
@@ -69,7 +69,7 @@ else:
             "qcore.client.methods.schema_methods": ("TypePage",),
             "qcore.client.sessions.session": ("ClientSession",),
             "qcore.client.snapshot_download": ("save_snapshot",),
-            "qcore.client.sync_client": ("SyncClient",),
+            "qcore.client.synchronous.sync_client": ("SyncClient",),
             "qcore.client.entity_values": (
                 "DEFAULT",
                 "Choice",

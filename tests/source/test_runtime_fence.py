@@ -84,7 +84,7 @@ EXEMPT = {
         "`is_ip` asks nothing of the system",
     ),
     "client/client.py": ({"qcore.runtime.real"}, "the default of a client"),
-    "client/sync_client.py": (
+    "client/synchronous/sync_client.py": (
         {"all_tasks", "concurrent", "threading"},
         "its thread is for programs without asyncio",
     ),

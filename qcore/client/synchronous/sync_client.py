@@ -11,7 +11,6 @@ event loop, so its methods work in any thread, also in a Jupyter notebook and in
 from __future__ import annotations
 
 import asyncio
-import functools
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import CancelledError
@@ -21,53 +20,49 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from qcore.client.client import Client
 from qcore.client.sessions.session import ClientSession
-from qcore.client.watching.sync_watch import SyncWatch
+from qcore.client.synchronous.sync_facade import (
+    SyncFacade,
+    SyncIterator,
+    sync_iterator,
+    sync_method,
+    sync_object,
+)
+from qcore.client.watching.changes import WatchPosition
 from qcore.client.watching.watch import Watch
 from qcore.errors import ConfigError
 from qcore.security.tls import TlsFiles
 from qcore.transport.trace_context import RequestTracer
 
 _P = ParamSpec("_P")
+_A = TypeVar("_A")
+_C = TypeVar("_C")
 _R = TypeVar("_R")
 
 
-def _method(
-    method: Callable[Concatenate[Client, _P], Coroutine[Any, Any, _R]],
-) -> Callable[Concatenate[SyncClient, _P], _R]:
-    """The method of `SyncClient` for a coroutine method of `Client`."""
+class SyncWatch(SyncIterator[Watch[_C]]):
+    """Changes in the order of the log, each once: see `Watch`. Made by `SyncClient.watch`.
 
-    @functools.wraps(method)
-    def run(self: SyncClient, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        return self.run(method(self._client, *args, **kwargs))
+        with client.watch(entity=user, field_type="Email") as changes:
+            for change in changes:
+                print(change.current_value)
 
-    return run
+    It is registered when the context is entered or the iteration begins. Without a context, call `close` at the end.
+    """
 
-
-def _iterator(
-    method: Callable[Concatenate[Client, _P], AsyncIterator[_R]],
-) -> Callable[Concatenate[SyncClient, _P], Iterator[_R]]:
-    """The method of `SyncClient` for an asynchronous iterator of `Client`."""
-
-    @functools.wraps(method)
-    def run(self: SyncClient, /, *args: _P.args, **kwargs: _P.kwargs) -> Iterator[_R]:
-        return self.iterate(method(self._client, *args, **kwargs))
-
-    return run
+    @property
+    def position(self) -> WatchPosition | None:
+        """See `Watch.position`."""
+        return self._wrapped.position
 
 
 def _watch(
-    method: Callable[Concatenate[Client, _P], Watch[_R]],
-) -> Callable[Concatenate[SyncClient, _P], SyncWatch[_R]]:
-    """The method of `SyncClient` for a method of `Client` that makes a watch."""
-
-    @functools.wraps(method)
-    def run(self: SyncClient, /, *args: _P.args, **kwargs: _P.kwargs) -> SyncWatch[_R]:
-        return SyncWatch(method(self._client, *args, **kwargs), self.run)
-
-    return run
+    method: Callable[Concatenate[_A, _P], Watch[_C]],
+) -> Callable[Concatenate[SyncFacade[_A], _P], SyncWatch[_C]]:
+    """`sync_object` for `Client.watch`: with one argument, mypy keeps the overloads of the method."""
+    return sync_object(method, SyncWatch)
 
 
-class SyncClient:
+class SyncClient(SyncFacade[Client]):
     """A client of a cluster, for programs without asyncio. Use it as a context manager, or call `close`.
 
     Ctrl-C ends the operation that waits. A write that was interrupted may still take effect.
@@ -98,7 +93,7 @@ class SyncClient:
         password: str | None = None,
         tracer: RequestTracer | None = None,
     ) -> None:
-        self._client = Client(
+        client = Client(
             endpoints,
             timeout_s=timeout_s,
             attempt_timeout_s=attempt_timeout_s,
@@ -112,6 +107,7 @@ class SyncClient:
             password=password,
             tracer=tracer,
         )
+        super().__init__(client, self)
         self._loop = asyncio.new_event_loop()
         # A daemon: a program that forgets `close` must still be able to end.
         self._thread = threading.Thread(
@@ -140,7 +136,7 @@ class SyncClient:
         self._loop.close()
 
     async def _close(self) -> None:
-        await self._client.close()
+        await self._wrapped.close()
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
@@ -149,7 +145,7 @@ class SyncClient:
     @property
     def asynchronous(self) -> Client:
         """The client whose methods this one runs, for coroutines that use it: pass these to `run`."""
-        return self._client
+        return self._wrapped
 
     def run(self, coroutine: Coroutine[Any, Any, _R]) -> _R:
         """Run a coroutine in the thread of this client, and return its result.
@@ -195,76 +191,76 @@ class SyncClient:
 
     # -- entities ------------------------------------------------------------------------------------
 
-    create_entity = _method(Client.create_entity)
-    delete_entity = _method(Client.delete_entity)
-    entity_exists = _method(Client.entity_exists)
-    field_exists = _method(Client.field_exists)
-    read = _method(Client.read)
-    read_field = _method(Client.read_field)
-    read_fields = _method(Client.read_fields)
-    get_entity = _method(Client.get_entity)
-    write = _method(Client.write)
-    update = _method(Client.update)
-    bulk = _method(Client.bulk)
-    rename_entity = _method(Client.rename_entity)
-    move_entity = _method(Client.move_entity)
-    find_by_path = _method(Client.find_by_path)
-    get_children = _method(Client.get_children)
-    children = _iterator(Client.children)
-    find_entities = _method(Client.find_entities)
-    entities = _iterator(Client.entities)
+    create_entity = sync_method(Client.create_entity)
+    delete_entity = sync_method(Client.delete_entity)
+    entity_exists = sync_method(Client.entity_exists)
+    field_exists = sync_method(Client.field_exists)
+    read = sync_method(Client.read)
+    read_field = sync_method(Client.read_field)
+    read_fields = sync_method(Client.read_fields)
+    get_entity = sync_method(Client.get_entity)
+    write = sync_method(Client.write)
+    update = sync_method(Client.update)
+    bulk = sync_method(Client.bulk)
+    rename_entity = sync_method(Client.rename_entity)
+    move_entity = sync_method(Client.move_entity)
+    find_by_path = sync_method(Client.find_by_path)
+    get_children = sync_method(Client.get_children)
+    children = sync_iterator(Client.children)
+    find_entities = sync_method(Client.find_entities)
+    entities = sync_iterator(Client.entities)
 
     # -- types and the whole state -------------------------------------------------------------------
 
-    set_schema = _method(Client.set_schema)
-    get_schema = _method(Client.get_schema)
-    set_field_schema = _method(Client.set_field_schema)
-    get_field_schema = _method(Client.get_field_schema)
-    get_entity_types = _method(Client.get_entity_types)
-    entity_types = _iterator(Client.entity_types)
-    take_snapshot = _method(Client.take_snapshot)
-    restore_snapshot = _method(Client.restore_snapshot)
+    set_schema = sync_method(Client.set_schema)
+    get_schema = sync_method(Client.get_schema)
+    set_field_schema = sync_method(Client.set_field_schema)
+    get_field_schema = sync_method(Client.get_field_schema)
+    get_entity_types = sync_method(Client.get_entity_types)
+    entity_types = sync_iterator(Client.entity_types)
+    take_snapshot = sync_method(Client.take_snapshot)
+    restore_snapshot = sync_method(Client.restore_snapshot)
 
     # -- other state machines ------------------------------------------------------------------------
 
-    execute = _method(Client.execute)
-    perform = _method(Client.perform)
-    open_session = _method(Client.open_session)
-    session_request = _method(Client.session_request)
+    execute = sync_method(Client.execute)
+    perform = sync_method(Client.perform)
+    open_session = sync_method(Client.open_session)
+    session_request = sync_method(Client.session_request)
 
     # -- changes -------------------------------------------------------------------------------------
 
     watch = _watch(Client.watch)
-    get_notification_configs = _method(Client.get_notification_configs)
+    get_notification_configs = sync_method(Client.get_notification_configs)
 
     # -- users ---------------------------------------------------------------------------------------
 
-    set_user = _method(Client.set_user)
-    delete_user = _method(Client.delete_user)
-    revoke_tokens = _method(Client.revoke_tokens)
-    set_role = _method(Client.set_role)
-    delete_role = _method(Client.delete_role)
-    list_users = _method(Client.list_users)
-    list_roles = _method(Client.list_roles)
-    create_token = _method(Client.create_token)
-    create_join_token = _method(Client.create_join_token)
-    list_join_tokens = _method(Client.list_join_tokens)
-    delete_join_token = _method(Client.delete_join_token)
-    who_am_i = _method(Client.who_am_i)
+    set_user = sync_method(Client.set_user)
+    delete_user = sync_method(Client.delete_user)
+    revoke_tokens = sync_method(Client.revoke_tokens)
+    set_role = sync_method(Client.set_role)
+    delete_role = sync_method(Client.delete_role)
+    list_users = sync_method(Client.list_users)
+    list_roles = sync_method(Client.list_roles)
+    create_token = sync_method(Client.create_token)
+    create_join_token = sync_method(Client.create_join_token)
+    list_join_tokens = sync_method(Client.list_join_tokens)
+    delete_join_token = sync_method(Client.delete_join_token)
+    who_am_i = sync_method(Client.who_am_i)
 
     # -- the cluster ---------------------------------------------------------------------------------
 
-    init = _method(Client.init)
-    add_learner = _method(Client.add_learner)
-    change_membership = _method(Client.change_membership)
-    move_member = _method(Client.move_member)
-    transfer_leader = _method(Client.transfer_leader)
-    reinstall_member = _method(Client.reinstall_member)
-    upgrade_machine = _method(Client.upgrade_machine)
-    save_snapshot = _method(Client.save_snapshot)
-    leader_metrics = _method(Client.leader_metrics)
-    get_metrics = _method(Client.get_metrics)
-    request = _method(Client.request)
+    init = sync_method(Client.init)
+    add_learner = sync_method(Client.add_learner)
+    change_membership = sync_method(Client.change_membership)
+    move_member = sync_method(Client.move_member)
+    transfer_leader = sync_method(Client.transfer_leader)
+    reinstall_member = sync_method(Client.reinstall_member)
+    upgrade_machine = sync_method(Client.upgrade_machine)
+    save_snapshot = sync_method(Client.save_snapshot)
+    leader_metrics = sync_method(Client.leader_metrics)
+    get_metrics = sync_method(Client.get_metrics)
+    request = sync_method(Client.request)
 
 
 class SyncSession:

@@ -1,0 +1,126 @@
+"""The synchronous version of an asynchronous class: a facade whose methods run those of the class to their end.
+
+    class SyncLock(SyncFacade[Lock]):
+        acquire = sync_method(Lock.acquire)
+
+    lock = SyncLock(Lock(KeyValue(client.asynchronous), "a"), client)
+
+A facade runs its coroutines in the thread of a `SyncClient`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_A = TypeVar("_A")
+_B = TypeVar("_B")
+#: Covariant, so that a facade of a class also has the methods that the class inherits.
+_A_co = TypeVar("_A_co", covariant=True)
+_Item = TypeVar("_Item")
+_Item_co = TypeVar("_Item_co", covariant=True)
+
+
+class RunsCoroutines(Protocol):
+    """Runs coroutines in the thread of an event loop, and waits for their results, as `SyncClient` does."""
+
+    def run(self, coroutine: Coroutine[Any, Any, _R], /) -> _R:
+        """Run a coroutine to its end."""
+        ...
+
+    def iterate(self, items: AsyncIterator[_R], /) -> Iterator[_R]:
+        """Read an asynchronous iterator."""
+        ...
+
+
+class SyncFacade(Generic[_A_co]):
+    """The base class of synchronous versions.
+
+    Args:
+        wrapped: the asynchronous object.
+        runner: runs its coroutines.
+    """
+
+    def __init__(self, wrapped: _A_co, runner: RunsCoroutines) -> None:
+        self._wrapped = wrapped
+        self._runner = runner
+
+
+def sync_object(
+    method: Callable[Concatenate[_A, _P], _B], facade: Callable[[_B, RunsCoroutines], _R]
+) -> Callable[Concatenate[SyncFacade[_A], _P], _R]:
+    """The method of a facade for a method that makes another asynchronous object.
+
+    Args:
+        method: makes the object.
+        facade: the synchronous version of its class.
+    """
+
+    @functools.wraps(method)
+    def run(self: SyncFacade[_A], /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        return facade(method(self._wrapped, *args, **kwargs), self._runner)
+
+    return run
+
+
+def sync_method(
+    method: Callable[Concatenate[_A, _P], Coroutine[Any, Any, _R]],
+) -> Callable[Concatenate[SyncFacade[_A], _P], _R]:
+    """The method of a facade for a coroutine method."""
+    return sync_object(method, lambda coroutine, runner: runner.run(coroutine))
+
+
+def sync_iterator(
+    method: Callable[Concatenate[_A, _P], AsyncIterator[_R]],
+) -> Callable[Concatenate[SyncFacade[_A], _P], Iterator[_R]]:
+    """The method of a facade for an asynchronous generator."""
+    return sync_object(method, lambda items, runner: runner.iterate(items))
+
+
+class AsyncWatch(AbstractAsyncContextManager[object], Protocol[_Item_co]):
+    """An asynchronous iterator that is a context manager, such as `Watch`."""
+
+    async def __anext__(self) -> _Item_co: ...
+
+    async def close(self) -> None:
+        """End the iteration."""
+        ...
+
+
+_W_co = TypeVar("_W_co", bound=AsyncWatch[object], covariant=True)
+
+
+class SyncIterator(SyncFacade[_W_co]):
+    """The base class of synchronous versions of an `AsyncWatch`. Without a context, call `close` at the end."""
+
+    def __enter__(self) -> Self:
+        """Begin to watch. After this, no change is missed."""
+        self._runner.run(self._wrapped.__aenter__())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._runner.run(self._wrapped.__aexit__(kind, error, trace))
+
+    def close(self) -> None:
+        """End the watch, at the node too. May be called again."""
+        self._runner.run(self._wrapped.close())
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self: SyncIterator[AsyncWatch[_Item]]) -> _Item:
+        """The next change; raises as the asynchronous iterator."""
+        try:
+            return self._runner.run(self._wrapped.__anext__())
+        except StopAsyncIteration:
+            raise StopIteration from None
