@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from qcore.client.sync_client import SyncClient
+from qcore.client import SyncClient
 from qcore.errors import ConfigError
 from qcore.processes import ProcessCluster, ProcessError, ProcessGuard, wait_for
 from tests.recipes.drill.drill_faults import (

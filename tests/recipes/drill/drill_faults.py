@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final, TypeAlias
 
-from qcore.client.sync_client import SyncClient
+from qcore.client import SyncClient
 from qcore.errors import QcoreError
 from qcore.processes import NodeProcess, ProcessCluster, wait_for
 from tests.recipes.drill.worker_process import WorkerProcess
