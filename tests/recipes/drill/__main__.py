@@ -1,7 +1,7 @@
 """`python -m tests.recipes.drill`: a drill of one client program, judged by its checkers.
 
-    python -m tests.recipes.drill --program tests.recipes.drill.drilled_locks:careful_lock \
-        --checker tests.recipes.drill.drilled_locks:two_holders --faults 100 --seed 1
+    python -m tests.recipes.drill --program tests.recipes.programs.lock_program:lock_program \
+        --checker tests.recipes.checks.exclusion_check:exclusion_violations --progress acquired=3 --faults 100
 
 Exit code 1 means that a checker found a violation, or that something failed. The directory with all files, and with
 the records and the faults in the order of time in `timeline.txt`, is kept then.
@@ -19,7 +19,7 @@ from typing import Final
 
 from tests import forked_processes
 from tests.recipes.drill.drill import KINDS, DrillResult, run_drill
-from tests.recipes.drill.drill_records import NO_CLIENT, Checker, load_function
+from tests.recipes.drill.drill_records import NO_CLIENT, Checker, load_function, progress_failures
 
 #: How many violations and lines of a log are printed.
 _SHOWN: Final = 20
@@ -48,16 +48,29 @@ def summary(result: DrillResult, violations: list[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _wanted(text: str) -> tuple[str, int]:
+    """Read the option `--progress`."""
+    what, _, count = text.partition("=")
+    return what, int(count)
+
+
 def main() -> int:
     """Parse the options and run. Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m tests.recipes.drill")
     parser.add_argument("--program", required=True, metavar="MODULE:FUNCTION")
     parser.add_argument("--checker", required=True, action="append", metavar="MODULE:FUNCTION")
+    parser.add_argument(
+        "--progress",
+        type=_wanted,
+        action="append",
+        default=[],
+        metavar="WHAT=COUNT",
+        help="fail if there are fewer such records after the faults",
+    )
     parser.add_argument("--faults", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--nodes", type=int, default=3)
-    parser.add_argument("--ttl-s", type=float, default=1.0, help="of the program's leases")
     parser.add_argument("--settle-s", type=float, default=5.0, help="without a fault at the end")
     parser.add_argument(
         "--kinds", default=",".join(KINDS), help="only these faults, separated by commas"
@@ -74,11 +87,12 @@ def main() -> int:
         nodes=options.nodes,
         faults=options.faults,
         seed=options.seed,
-        ttl_s=options.ttl_s,
         settle_s=options.settle_s,
         kinds=options.kinds.split(","),
     )
     violations = [text for check in checkers for text in check(result.records)]
+    for what, count in options.progress:
+        violations += progress_failures(result.records, what, count)
     sys.stdout.write(summary(result, violations))
     is_bad = bool(violations or result.failures)
     if is_bad or options.directory is not None:

@@ -24,7 +24,13 @@ from tests.recipes.drill.drill_faults import (
     Fault,
     Scene,
 )
-from tests.recipes.drill.drill_records import HEALED, NO_CLIENT, DrillRecord
+from tests.recipes.drill.drill_records import (
+    HEALED,
+    NO_CLIENT,
+    DrillRecord,
+    load_function,
+    ttl_of,
+)
 from tests.recipes.drill.worker_process import WorkerProcess
 
 KINDS: Final = (*WORKER_FAULTS, *NODE_FAULTS)
@@ -88,7 +94,6 @@ def run_drill(
     nodes: int = 3,
     faults: int = 100,
     seed: int = 1,
-    ttl_s: float = 1.0,
     settle_s: float = 5.0,
     kinds: Sequence[str] = KINDS,
 ) -> DrillResult:
@@ -99,17 +104,17 @@ def run_drill(
     processes are real.
 
     Args:
-        program: the client program, as `MODULE:FUNCTION`.
+        program: the client program, as `MODULE:FUNCTION`. The constant `TTL_S` of its module is the time to live of
+            its leases, seconds: it decides how long a worker is paused.
         directory: an empty directory for the data and logs of the nodes and for the records.
         workers, nodes: how many processes.
         faults: how many faults.
         seed: seeds the faults and the programs.
-        ttl_s: the time to live of the program's leases, seconds: it decides how long a worker is paused.
         settle_s: how long all processes run without a fault at the end, seconds.
         kinds: only these faults; see `KINDS`.
 
     Raises:
-        ConfigError: no fault has this name, or there are too few processes.
+        ConfigError: no fault has this name, there are too few processes, or the module has no `TTL_S`.
         ProcessError: the nodes did not start.
     """
     unknown = [kind for kind in kinds if kind not in KINDS]
@@ -117,6 +122,8 @@ def run_drill(
         raise ConfigError(f"kinds: {unknown} are not among the faults: {', '.join(KINDS)}")
     if workers < 2 or nodes < 3:
         raise ConfigError(f"{workers} workers and {nodes} nodes: give at least 2 and 3")
+    load_function(program)
+    ttl_s = ttl_of(program)
     directory.mkdir(parents=True, exist_ok=True)
     guard = ProcessGuard()
     crew: list[WorkerProcess] = []

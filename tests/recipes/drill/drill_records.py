@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from qcore.client.programs.program_context import ProgramRecord
+from qcore.errors import ConfigError
 from qcore.runtime.real import REAL
 
 #: The records that a worker writes by itself, beside those of its program.
@@ -78,17 +79,41 @@ def read_records(path: Path) -> list[DrillRecord]:
     return [DrillRecord(*json.loads(line)) for line in whole.splitlines()]
 
 
+def progress_failures(records: Sequence[ProgramRecord], what: str, at_least: int) -> list[str]:
+    """A text if there are fewer records of a kind after the faults."""
+    healed_s = max((record.time_s for record in records if record.what == HEALED), default=None)
+    if healed_s is None:
+        return ["the faults did not end"]
+    late = sum(record.what == what and record.time_s >= healed_s for record in records)
+    return [] if late >= at_least else [f"{what}: {late} records after the faults, not {at_least}"]
+
+
 def load_function(reference: str) -> Callable[..., Any]:
     """The function that `MODULE:FUNCTION` names.
 
     Raises:
-        ValueError: the reference has another form, or the module has no such function.
+        ConfigError: the reference has another form, or the module has no such function.
     """
     module_name, _, name = reference.partition(":")
     if not name:
-        raise ValueError(f"{reference!r} is not MODULE:FUNCTION")
+        raise ConfigError(f"{reference!r} is no function: write MODULE:FUNCTION")
     found = getattr(importlib.import_module(module_name), name, None)
     if not callable(found):
-        raise ValueError(f"{reference}: the module {module_name} has no function {name}")
+        raise ConfigError(f"{reference}: the module {module_name} has no function {name}")
     function: Callable[..., Any] = found
     return function
+
+
+def ttl_of(reference: str) -> float:
+    """The time to live of the leases of a program: `TTL_S` in its module, seconds.
+
+    Raises:
+        ConfigError: the module has none.
+    """
+    module_name = reference.partition(":")[0]
+    found = getattr(importlib.import_module(module_name), "TTL_S", None)
+    if not isinstance(found, int | float):
+        raise ConfigError(
+            f"{module_name} has no TTL_S: the drill needs it to pause a worker for longer"
+        )
+    return float(found)

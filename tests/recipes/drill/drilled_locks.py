@@ -7,13 +7,12 @@ at which it got the lock, so a later holder has a greater one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from pydantic import JsonValue
 
-from qcore.client.programs.program_context import ProgramContext, ProgramRecord
+from qcore.client.programs.program_context import ProgramContext
 from qcore.errors import LeaseNotFound, QcoreError
 from qcore.kv import Condition, KeyValue, Put
 
@@ -129,23 +128,4 @@ class _LockClient:
                 self._record("missed", self._runtime.seconds(), error=error.code)
 
     def _record(self, what: str, at: float, **details: JsonValue) -> None:
-        self._ctx.record(what, at=at, lock=self._name, **details)
-
-
-def two_holders(records: Sequence[ProgramRecord]) -> list[str]:
-    """A client that holds a lock although another one has acquired it since: one text for each such token."""
-    #: (lock, token) -> when its holder knew that it had the lock, and when it still held it: first and last.
-    acquired: dict[tuple[str, int], float] = {}
-    held: dict[tuple[str, int], float] = {}
-    for record in records:
-        match record.what, record.details:
-            case "acquired", {"at": float(at), "lock": str(lock), "token": int(token)}:
-                acquired[lock, token] = at
-            case "held", {"at": float(at), "lock": str(lock), "token": int(token)}:
-                held[lock, token] = max(at, held.get((lock, token), at))
-    return [
-        f"lock {lock}: token {token} held at {at:.3f}, and token {later} acquired at {since:.3f}"
-        for (lock, token), at in held.items()
-        for (other, later), since in acquired.items()
-        if other == lock and later > token and since < at
-    ]
+        self._ctx.record(what, at=at, name=self._name, **details)

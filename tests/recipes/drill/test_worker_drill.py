@@ -6,12 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from qcore.client.programs.program_context import ProgramContext, ProgramRecord
-from tests.recipes.drill import drilled_locks
-from tests.recipes.drill.drill import run_drill
-from tests.recipes.drill.drill_records import HEALED, RecordFile, read_records
-from tests.recipes.drill.drilled_locks import both_locks, two_holders
+from qcore.client.programs.program_context import ProgramContext
+from qcore.errors import ConfigError
+from tests.recipes.checks.exclusion_check import exclusion_violations
+from tests.recipes.drill.drill import KINDS, run_drill
+from tests.recipes.drill.drill_records import (
+    HEALED,
+    RecordFile,
+    load_function,
+    progress_failures,
+    read_records,
+)
+from tests.recipes.drill.drilled_locks import both_locks, careful_lock
 
+#: Of the leases of `fail_soon`.
+TTL_S = 0.5
 #: Enough that each of the two workers is paused: one of them holds the naive lock.
 PAUSES = 3
 
@@ -24,17 +33,18 @@ def test_pauses_find_the_naive_lock_and_not_the_careful(tmp_path: Path) -> None:
         workers=2,
         faults=PAUSES,
         seed=6,
-        ttl_s=drilled_locks.TTL_S,
         settle_s=1,
         kinds=["pause_worker"],
     )
     assert not result.failures, result.failures
     assert result.fault_counts() == {"pause_worker": PAUSES}
     assert {fault.target for fault in result.faults} == {"worker 1", "worker 2"}, "another seed"
-    violations = two_holders(result.records)
-    assert any("lock naive" in text for text in violations), result.timeline()
-    assert not any("lock careful" in text for text in violations), (violations, result.timeline())
-    assert any(each.time_s > result.healed_s for each in result.records if each.what == "held")
+    violations = exclusion_violations(result.records)
+    assert any(text.startswith("naive: ") for text in violations), result.timeline()
+    assert not any(text.startswith("careful: ") for text in violations), result.timeline()
+    assert progress_failures(result.records, "held", 1) == []
+    (text,) = progress_failures(result.records, "held", 9999)
+    assert text.endswith("records after the faults, not 9999")
     assert [each.what for each in result.records if not each.client] == [HEALED]
 
 
@@ -43,7 +53,7 @@ async def fail_soon(ctx: ProgramContext) -> None:
     ctx.record("seen", number=ctx.number)
     ctx.expect(ctx.number != 2, "this is not worker 2")
     while True:
-        await drilled_locks.careful_lock(ctx)
+        await careful_lock(ctx)
 
 
 @pytest.mark.process
@@ -67,13 +77,18 @@ def test_a_record_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
         assert found == [(7, "held", 1), (7, "held", 2)][: path.read_bytes().count(b"\n")]
 
 
-def held(token: int, at: float, what: str = "held", lock: str = "a") -> ProgramRecord:
-    return ProgramRecord(1, at, what, {"lock": lock, "token": token, "at": at})
-
-
-def test_the_checker_finds_a_holder_that_stays_too_long() -> None:
-    good = [held(1, 0.0, "acquired"), held(1, 1.0), held(2, 1.5, "acquired"), held(2, 1.6)]
-    assert two_holders(good) == []
-    assert two_holders([*good, held(9, 1.7, "acquired", lock="b"), held(2, 1.8)]) == []
-    (text,) = two_holders([*good, held(1, 2.0)])
-    assert text == "lock a: token 1 held at 2.000, and token 2 acquired at 1.500"
+@pytest.mark.parametrize(
+    ("program", "kinds", "wrong"),
+    [
+        ("tests.recipes.drill.drilled_locks", None, "write MODULE:FUNCTION"),
+        ("tests.recipes.drill.drilled_locks:no_lock", None, "has no function no_lock"),
+        (f"{load_function.__module__}:{load_function.__name__}", None, "has no TTL_S"),
+        (f"{__name__}:fail_soon", ["pause_worker", "pause"], r"\['pause'\] are not among"),
+    ],
+)
+def test_a_wrong_argument_starts_no_process(
+    tmp_path: Path, program: str, kinds: list[str] | None, wrong: str
+) -> None:
+    with pytest.raises(ConfigError, match=wrong):
+        run_drill(program, tmp_path / "drill", kinds=KINDS if kinds is None else kinds)
+    assert not (tmp_path / "drill").exists()
