@@ -9,6 +9,7 @@ and not all (Hunt et al., "ZooKeeper", 2010, section 2.4: locks without herd eff
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -169,7 +170,11 @@ class TicketQueue:
                     revision, waits_for = await self._look(ticket, rule)
                     if waits_for is None:
                         return
-                    await self._wait_deleted(waits_for, revision)
+                    # A node that fails without a sign is noticed by its watches after 10 to 15 s. The lease says how
+                    # long a participant may fail unnoticed, so this look is made as often.
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(ticket.lease.ttl_s):
+                            await self._wait_deleted(waits_for, revision)
                 except QcoreError as error:
                     if not is_temporary(error):
                         raise
