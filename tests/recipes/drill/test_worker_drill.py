@@ -32,8 +32,9 @@ def test_pauses_find_the_naive_lock_and_not_the_careful(tmp_path: Path) -> None:
         tmp_path,
         workers=2,
         faults=PAUSES,
-        seed=6,
+        seed=2,
         settle_s=1,
+        aimed=0,
         kinds=["pause_worker"],
     )
     assert not result.failures, result.failures
