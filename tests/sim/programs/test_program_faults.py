@@ -401,6 +401,11 @@ def test_wrong_faults_are_explained(faults: str, error: str) -> None:
         simulate(work, faults)
 
 
+def test_a_scenario_with_faults_of_programs_can_be_saved() -> None:
+    scenario = parse_scenario(f"workload: {{program: 'a.py:f', program_faults: {MIXED}}}")
+    assert parse_scenario(scenario.to_yaml()) == scenario
+
+
 def test_faults_need_clients_that_run_a_program() -> None:
     text = "workload: {program_faults: {every_ms: 100}}"
     with pytest.raises(ConfigError, match=r"no client does: name one with workload\.program"):
