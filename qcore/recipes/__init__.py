@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from qcore.lazy_names import lazy_names
 
 if TYPE_CHECKING:
+    from qcore.recipes.barrier import Barrier
     from qcore.recipes.holding.held import Held
     from qcore.recipes.holding.lock import Lock
     from qcore.recipes.holding.rw_lock import RWLock
@@ -24,6 +25,7 @@ else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
+            "qcore.recipes.barrier": ("Barrier",),
             "qcore.recipes.holding.held": ("Held",),
             "qcore.recipes.holding.lock": ("Lock",),
             "qcore.recipes.holding.rw_lock": ("RWLock",),
@@ -35,6 +37,7 @@ else:
     )
 
 __all__ = [
+    "Barrier",
     "Held",
     "Lease",
     "LeaseGuard",

@@ -97,18 +97,30 @@ class TicketQueue:
         self._kv = kv
         self._prefix = prefix
 
-    async def enter(self, lease: Lease, value: str | bytes = b"", *, kind: str = "") -> Ticket:
+    def new_key(self, lease: Lease, kind: str = "") -> bytes:
+        """The key of a new ticket. `kind` says what it asks for; see `kind_of`."""
+        return f"{self._prefix}{lease.new_name()}{f'-{kind}' if kind else ''}".encode()
+
+    async def enter(
+        self,
+        lease: Lease,
+        value: str | bytes = b"",
+        *,
+        kind: str = "",
+        key: bytes | None = None,
+    ) -> Ticket:
         """Join the end of the line.
 
         Args:
             lease: deletes the ticket when it ends.
             value: the value of the ticket's key.
-            kind: what it asks for, a text at the end of its key; see `kind_of`.
+            kind: what it asks for; see `new_key`.
+            key: the key of the ticket, from `new_key`; None for a new one.
 
         Raises:
             LeaseLost: the lease has ended.
         """
-        key = f"{self._prefix}{lease.new_name()}{f'-{kind}' if kind else ''}".encode()
+        key = key or self.new_key(lease, kind)
         while True:
             try:
                 done = await self._kv.txn(
