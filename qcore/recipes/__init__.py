@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING
 from qcore.lazy_names import lazy_names
 
 if TYPE_CHECKING:
+    from qcore.recipes.barrier import Barrier
     from qcore.recipes.holding.held import Held
     from qcore.recipes.holding.lock import Lock
+    from qcore.recipes.holding.rw_lock import RWLock
+    from qcore.recipes.holding.semaphore import Semaphore
     from qcore.recipes.holding.tickets import Participant
     from qcore.recipes.lease import Lease, LeaseGuard
     from qcore.recipes.recipe_errors import LeaseLost, NotAcquired
@@ -22,12 +25,26 @@ else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
+            "qcore.recipes.barrier": ("Barrier",),
             "qcore.recipes.holding.held": ("Held",),
             "qcore.recipes.holding.lock": ("Lock",),
+            "qcore.recipes.holding.rw_lock": ("RWLock",),
+            "qcore.recipes.holding.semaphore": ("Semaphore",),
             "qcore.recipes.holding.tickets": ("Participant",),
             "qcore.recipes.lease": ("Lease", "LeaseGuard"),
             "qcore.recipes.recipe_errors": ("LeaseLost", "NotAcquired"),
         },
     )
 
-__all__ = ["Held", "Lease", "LeaseGuard", "LeaseLost", "Lock", "NotAcquired", "Participant"]
+__all__ = [
+    "Barrier",
+    "Held",
+    "Lease",
+    "LeaseGuard",
+    "LeaseLost",
+    "Lock",
+    "NotAcquired",
+    "Participant",
+    "RWLock",
+    "Semaphore",
+]

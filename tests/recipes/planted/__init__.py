@@ -1,0 +1,1 @@
+"""Recipes with planted mistakes, which the checks must find."""
