@@ -20,6 +20,10 @@ class NotAcquired(QcoreError, TimeoutError):
     """It was not this one's turn before the time was over. Nothing is held, and nothing waits any more."""
 
 
+class NoValue(QcoreError, LookupError):
+    """There is no configuration: the key does not exist, or its content has never fitted the model."""
+
+
 def is_temporary(error: QcoreError) -> bool:
     """Whether the same may succeed later: the cluster cannot be reached now, has no leader, or has moved on.
 
