@@ -59,7 +59,7 @@ class ConfigWatch(Generic[M]):
     - Restore of a backup: the configuration of the backup arrives with `skipped`, once the watch has reached the new
       cluster.
 
-    Content that does not fit the model is reported in `invalid` and as a change, and the old value remains effective. So
+    Content that does not fit the model is reported in `invalid` and as a change. The old value remains effective. So
     keep the model able to read what older and newer programs write: give new fields a default.
 
     Args:

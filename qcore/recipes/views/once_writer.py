@@ -1,7 +1,7 @@
 """`OnceWriter`: changes a key by a function of its content, and finds out whether a change took effect.
 
-A transaction writes the new content on condition that no other program has written the key meanwhile. The client repeats a
-request, and the machine does it once, but after a long outage the client may not know what became of it. So each
+A transaction writes the new content on condition that no other program has written the key meanwhile. The client
+repeats a request, and the machine does it once. But after a long outage the client may not know what became of it. So each
 transaction also writes a token, which no other has, into a second key. If the token is there, or was there, the
 transaction took effect. The content is no proof: two programs may write the same.
 """
@@ -87,7 +87,7 @@ class _Change:
         self.is_unsure = False
 
     async def attempt(self, function: Callable[[KeyVersion | None], bytes | None]) -> int | None:
-        """Read, and write if no other program does so meanwhile: the revision, or None if another program was faster."""
+        """Read, and write if no other program does so meanwhile: the revision, or None if one did."""
         writer = await self._repeated(lambda: self._kv.get(self._writer_key))
         before = await self._repeated(lambda: self._kv.get(self._key))
         value = function(before)
