@@ -1,8 +1,8 @@
 """`OnceWriter`: changes a key by a function of its content, and finds out whether a change took effect.
 
 A transaction writes the new content on condition that no other program has written the key meanwhile. The client
-repeats a request, and the machine does it once. But after a long outage the client may not know what became of it. So each
-transaction also writes a token, which no other has, into a second key. If the token is there, or was there, the
+repeats a request, and the machine does it once. But after a long outage the client may not know what became of it. So
+each transaction also writes a token, which no other has, into a second key. If the token is there, or was there, the
 transaction took effect. The content is no proof: two programs may write the same.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from random import Random
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from qcore.errors import OutcomeUnknown, QcoreError, WatchCompacted
@@ -43,6 +44,7 @@ class OnceWriter:
         self._kv = kv
         self._key = key
         self._writer_key = WRITER_PREFIX + key
+        self._rng = kv.runtime.new_rng()
 
     async def change(
         self, function: Callable[[KeyVersion | None], bytes | None], timeout_s: float | None
@@ -60,7 +62,7 @@ class OnceWriter:
                 still do so.
             QcoreError: the cluster rejects a request.
         """
-        change = _Change(self._kv, self._key, self._writer_key)
+        change = _Change(self._kv, self._key, self._writer_key, self._rng)
         try:
             async with asyncio.timeout(timeout_s):
                 while (revision := await change.attempt(function)) is None:
@@ -80,10 +82,11 @@ class _Change:
         is_unsure: whether a request may have taken effect, or may still do so.
     """
 
-    def __init__(self, kv: KeyValue, key: bytes, writer_key: bytes) -> None:
+    def __init__(self, kv: KeyValue, key: bytes, writer_key: bytes, rng: Random) -> None:
         self._kv = kv
         self._key = key
         self._writer_key = writer_key
+        self._rng = rng
         self.is_unsure = False
 
     async def attempt(self, function: Callable[[KeyVersion | None], bytes | None]) -> int | None:
@@ -91,7 +94,7 @@ class _Change:
         writer = await self._repeated(lambda: self._kv.get(self._writer_key))
         before = await self._repeated(lambda: self._kv.get(self._key))
         value = function(before)
-        token = self._kv.runtime.new_token().encode()
+        token = f"{self._rng.getrandbits(128):032x}".encode()
         unchanged = [
             Condition.number("mod_revision", self._key, "=", _revision_of(before)),
             # Else a repetition could succeed twice, if another program deletes the key that the first one made.
