@@ -20,8 +20,8 @@ class NotAcquired(QcoreError, TimeoutError):
     """It was not this one's turn before the time was over. Nothing is held, and nothing waits any more."""
 
 
-class NoValue(QcoreError, LookupError):
-    """There is no configuration: the key does not exist, or its content has never fitted the model."""
+class NotAvailable(QcoreError, LookupError):
+    """There is none now: no content that fits the model of a configuration, or no instance of a service."""
 
 
 def is_temporary(error: QcoreError) -> bool:

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, Field, TypeAdapter
 
 from qcore.errors import ConfigError
 from qcore.kv import KeyValue
-from qcore.recipes.recipe_errors import NotAcquired, NoValue
+from qcore.recipes.recipe_errors import NotAcquired, NotAvailable
 from qcore.recipes.views.config_content import ConfigChange
 from qcore.recipes.views.config_watch import ConfigChanges, ConfigWatch
 from qcore.recipes.views.key_changes_feed import MAX_WAITING
@@ -55,7 +55,7 @@ async def take(changes: ConfigChanges[Flags], number: int) -> list[ConfigChange[
 @async_test
 async def test_a_config_is_set_seen_and_deleted(cluster: LocalCluster) -> None:
     async with keys_of(cluster) as kv, ConfigWatch(kv, "config/flags", Flags) as config:
-        with pytest.raises(NoValue, match="does not exist"):
+        with pytest.raises(NotAvailable, match="does not exist"):
             _ = config.value
         changes = config.changes()
         first = await config.set(Flags(level=1))
@@ -69,7 +69,7 @@ async def test_a_config_is_set_seen_and_deleted(cluster: LocalCluster) -> None:
             ConfigChange(Flags(level=2, Ratio=0.5), Flags(level=1), second, False, None, False),
             ConfigChange(None, Flags(level=2, Ratio=0.5), third, True, None, False),
         ]
-        with pytest.raises(NoValue, match="does not exist"):
+        with pytest.raises(NotAvailable, match="does not exist"):
             await config.sync()
         assert config.age_s() < 60
     with pytest.raises(StopAsyncIteration):
@@ -84,9 +84,9 @@ async def test_invalid_content_leaves_the_old_value(cluster: LocalCluster) -> No
     async with keys_of(cluster) as kv:
         await kv.put("c", '{"colour": "red"}')
         async with ConfigWatch(kv, "c", Flags) as config:
-            with pytest.raises(NoValue, match=r"does not fit the model(.|\n)*level"):
+            with pytest.raises(NotAvailable, match=r"does not fit the model(.|\n)*level"):
                 _ = config.value
-            with pytest.raises(NoValue, match="does not fit"):
+            with pytest.raises(NotAvailable, match="does not fit"):
                 await config.update(lambda flags: flags)
             changes = config.changes()
             called: list[ConfigChange[Flags]] = []
@@ -227,5 +227,6 @@ async def test_a_closed_client_ends_the_watch(cluster: LocalCluster) -> None:
         with pytest.raises(ConfigError, match="client is closed"):
             await anext(changes)
     assert config.value == 0
+    assert isinstance(config.failure, ConfigError)
     assert not config.is_served
     await config.close()

@@ -1,4 +1,4 @@
-"""`Callbacks`: functions of the program that are called with each change."""
+"""What a view reports to the program: changes to its callbacks, and its failure."""
 
 from __future__ import annotations
 
@@ -45,3 +45,20 @@ class Callbacks(Generic[_T]):
     def clear(self) -> None:
         """End all."""
         self._callbacks.clear()
+
+
+def reported_failure(task: asyncio.Task[None], what: str) -> BaseException | None:
+    """Why a background task has ended by itself; None if it has not, or was cancelled.
+
+    The exception handler of the event loop gets it, too: the program may not look before the view is of use again.
+
+    Args:
+        task: the task, which has ended.
+        what: names it.
+    """
+    failure = None if task.cancelled() else task.exception()
+    if failure is not None:
+        task.get_loop().call_exception_handler(
+            {"message": f"{what} has failed", "exception": failure, "task": task}
+        )
+    return failure

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from qcore.errors import ConfigError
-from qcore.recipes.recipe_errors import NoValue
+from qcore.recipes.recipe_errors import NotAvailable
 from qcore.recipes.views.key_changes_feed import KeysChange
 
 if TYPE_CHECKING:
@@ -166,13 +166,13 @@ class ConfigState(Generic[M]):
         """The effective value.
 
         Raises:
-            NoValue: there is none.
+            NotAvailable: there is none.
         """
         if self.value is not Missing.VALUE:
             return self.value
         if self.invalid is not None:
-            raise NoValue(
+            raise NotAvailable(
                 f"{self._model.name}: the content of revision {self.invalid.revision} does not fit the model, and no "
                 f"earlier one is known: {self.invalid.error}"
             )
-        raise NoValue(f"{self._model.name} does not exist: set it, or give a default")
+        raise NotAvailable(f"{self._model.name} does not exist: set it, or give a default")

@@ -127,7 +127,7 @@ class ConfigWatch(Generic[M]):
         """The effective value: that of the newest valid content, or the default. Do not change it.
 
         Raises:
-            NoValue: there is none; the text says why.
+            NotAvailable: there is none; the text says why.
             ConfigError: the watch is not open.
         """
         self._keys.check_open()
@@ -151,6 +151,11 @@ class ConfigWatch(Generic[M]):
         """
         return self._keys.is_served
 
+    @property
+    def failure(self) -> BaseException | None:
+        """Why the watch has ended by itself, such as missing permissions. The value is old from then on."""
+        return self._keys.failure
+
     def age_s(self) -> float:
         """How old the value may be at most, seconds. It grows until the next `sync`."""
         return self._keys.age_s()
@@ -163,7 +168,7 @@ class ConfigWatch(Generic[M]):
 
         Raises:
             NotAcquired: the time was over first.
-            NoValue: there is no value.
+            NotAvailable: there is no value.
             QcoreError: the cluster rejects the request, or the watch has failed.
         """
         await self._keys.sync(timeout_s)
@@ -245,7 +250,7 @@ class ConfigWatch(Generic[M]):
             timeout_s: see `set`.
 
         Raises:
-            NoValue: the content is invalid, or the key does not exist and there is no default. Use `set`.
+            NotAvailable: the content is invalid, or the key does not exist and there is no default. Use `set`.
             ConfigError, NotAcquired, OutcomeUnknown, QcoreError: see `set`.
         """
         result: M | Missing = Missing.VALUE

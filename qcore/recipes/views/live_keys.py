@@ -23,6 +23,7 @@ from qcore.errors import (
 from qcore.kv.txn_parts import Range
 from qcore.recipes.key_reads import State, read_range
 from qcore.recipes.recipe_errors import NotAcquired, is_temporary
+from qcore.recipes.views.change_callbacks import reported_failure
 from qcore.recipes.views.key_changes_feed import KeysChange, KeysFeed, KeysReader, KeyStep
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class LiveKeys:
     Attributes:
         revision: as of which revision the keys are known. It never goes back.
         on_change: called with each change, before the readers get it.
+        failure: why the view has ended by itself. Its state is old from then on.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class LiveKeys:
         self._task: asyncio.Task[None] | None = None
         self._is_opened = self._is_closed = False
         self._confirmed_us = 0
+        self.failure: BaseException | None = None
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -271,7 +274,9 @@ class LiveKeys:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """The task has ended: the view was closed, or it has failed."""
-        self._feed.end(None if task.cancelled() else task.exception())
+        names = self._range.key if self._range.prefix is None else self._range.prefix
+        self.failure = reported_failure(task, f"the view of {names!r}")
+        self._feed.end(self.failure)
 
     # -- reads -----------------------------------------------------------------------------------
 

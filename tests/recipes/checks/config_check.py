@@ -14,7 +14,7 @@ def config_violations(records: Sequence[ProgramRecord]) -> list[str]:
     """What contradicts the guarantee of `ConfigWatch`.
 
     Args:
-        records: `began`, `change`, `synced`, `writing` and `written`.
+        records: `began`, `change`, `synced` and `written`.
     """
     return [
         *_order_violations(records),
@@ -67,14 +67,17 @@ def _freshness_violations(records: Sequence[ProgramRecord]) -> list[str]:
 
 
 def _update_violations(records: Sequence[ProgramRecord]) -> list[str]:
-    """An update that counted twice, or not at all."""
-    written = [number_of(each, "value") for each in records if each.what == "written"]
-    tried = sum(each.what == "writing" for each in records)
-    seen = [number_of(each, "value") for each in records if each.what == "change"]
-    violations = [f"two updates made {value}" for value in written if written.count(value) > 1]
-    highest = max([*written, *seen], default=0)
-    if highest > tried:
-        violations.append(f"{tried} updates were tried, but the version is {highest}")
+    """An update that counted twice or not at all, and versions that differ between watchers."""
+    violations: list[str] = []
+    update_of: dict[int, object] = {}
+    version_of: dict[object, int] = {}
+    for each in records:
+        if each.what in ("change", "written"):
+            value, update = number_of(each, "value"), each.details["update"]
+            if update_of.setdefault(value, update) != update:
+                violations.append(f"version {value} is that of {update_of[value]} and of {update}")
+            if version_of.setdefault(update, value) != value:
+                violations.append(f"{update} made the versions {version_of[update]} and {value}")
     return violations
 
 

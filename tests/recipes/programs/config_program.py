@@ -8,7 +8,7 @@ from typing import Final
 from pydantic import BaseModel
 
 from qcore.client.programs.program_context import ProgramContext
-from qcore.errors import QcoreError
+from qcore.errors import OutcomeUnknown, QcoreError
 from qcore.kv import KeyValue
 from qcore.recipes.recipe_errors import is_temporary
 from qcore.recipes.views.config_watch import ConfigWatch
@@ -19,9 +19,15 @@ KEY: Final = "config/count"
 
 
 class Count(BaseModel):
-    """A configuration whose versions have consecutive numbers."""
+    """A configuration whose versions have consecutive numbers.
+
+    Attributes:
+        number: the number of this version.
+        update: names the update that made it.
+    """
 
     number: int
+    update: str
 
 
 #: Makes the watch of a client. A planted mistake makes another one.
@@ -31,7 +37,7 @@ WATCH: Final = ConfigWatch[Count]
 async def config_program(ctx: ProgramContext, make: type[ConfigWatch[Count]] = WATCH) -> None:
     """Count, watch, and ask for the newest value, without end."""
     kv = KeyValue(ctx.client, timeout_s=REQUEST_S)
-    config = make(kv, KEY, Count, default=Count(number=0))
+    config = make(kv, KEY, Count, default=Count(number=0, update=""))
     watcher = f"{ctx.random.getrandbits(64):016x}"
     async with config, asyncio.TaskGroup() as tasks:
         tasks.create_task(_follow(ctx, config, f"{watcher}/quick", 0))
@@ -52,6 +58,7 @@ async def _follow(
             "change",
             watcher=watcher,
             value=None if change.value is None else change.value.number,
+            update=None if change.value is None else change.value.update,
             previous=None if change.previous is None else change.previous.number,
             revision=change.revision,
             skipped=change.skipped,
@@ -68,10 +75,17 @@ async def _sync(ctx: ProgramContext, config: ConfigWatch[Count]) -> None:
 
 
 async def _count(ctx: ProgramContext, config: ConfigWatch[Count]) -> None:
+    def add(count: Count) -> Count:
+        return Count(number=count.number + 1, update=update)
+
     while True:
-        ctx.record("writing")
-        done = await config.update(lambda count: Count(number=count.number + 1))
-        ctx.record("written", at=ctx.client.runtime.seconds(), value=done.number)
+        update = f"{ctx.random.getrandbits(64):016x}"
+        try:
+            done = await config.update(add)
+        except OutcomeUnknown:  # the history that would say it was compacted
+            ctx.record("unknown")
+        else:
+            ctx.record("written", at=ctx.client.runtime.seconds(), value=done.number, update=update)
         await asyncio.sleep(ctx.random.uniform(0, 0.4))
 
 

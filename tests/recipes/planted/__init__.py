@@ -1,0 +1,1 @@
+"""Mistakes in recipes, which the checks must find."""
