@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from qcore.errors import ConfigError, RemoteProtocolError
@@ -33,12 +34,20 @@ async def read_state(kv: KeyValue, prefix: str | bytes, *, keys_only: bool = Fal
     Raises:
         RevisionCompacted: the revision was compacted while later pages were read.
     """
-    page = await kv.range(Range(prefix=prefix, keys_only=keys_only))
-    kvs, revision = [*page.kvs], page.revision
+    return await read_range(kv, Range(prefix=prefix, keys_only=keys_only))
+
+
+async def read_range(kv: KeyValue, request: Range) -> State:
+    """All keys of a range, as of one revision: that of the request, or the newest one.
+
+    Raises:
+        RevisionCompacted: the revision was compacted, perhaps while later pages were read.
+        RevisionInFuture: the cluster has not reached the revision.
+    """
+    page = await kv.range(request)
+    kvs, revision = [*page.kvs], page.revision if request.revision is None else request.revision
     while page.after is not None:
-        page = await kv.range(
-            Range(prefix=prefix, after=page.after, revision=revision, keys_only=keys_only)
-        )
+        page = await kv.range(replace(request, after=page.after, revision=revision))
         kvs += page.kvs
     return State(kvs, revision)
 
