@@ -79,6 +79,7 @@ BANNED_ATTRIBUTES = {
 ALLOWED_IN = {
     "sim/world/hosts": {"asyncio"},
     "sim/world/programs": {"asyncio"},
+    "sim/world/programs/lives": {"asyncio"},
     "sim/world/whole": {"asyncio"},
     "sim/sweeps": {"threading"},
     "sim/sweeps/executors": {"subprocess", "threading"},

@@ -345,6 +345,11 @@ class SimulatedCluster:
     def _make_programs(self, program: LoadedProgram | None) -> ProgramRunner | None:
         workload = self.scenario.workload
         if program is None or not workload.clients:
+            if workload.program_faults is not None:
+                raise ConfigError(
+                    "workload.program_faults are faults of clients that run a program, and no client does: name one "
+                    "with workload.program, give run_scenario a program, or leave program_faults out"
+                )
             return None
         # Here, because it imports the client library and the request handlers of real nodes, which few runs need.
         from qcore.sim.world.programs.program_runner import ProgramRunner
@@ -359,6 +364,8 @@ class SimulatedCluster:
             self.streams,
             self.history,
             has_registers=isinstance(self.codec, RegisterCodec),
+            faults=workload.program_faults,
+            ledger=self.ledger,
         )
 
     def _make_watchers(self, checker: WatchChecker | None) -> list[SimWatcher]:

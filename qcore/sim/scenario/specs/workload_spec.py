@@ -11,6 +11,7 @@ from qcore.replica.sessions.session_table import LIFETIME_MAX_MS, LIFETIME_MIN_M
 from qcore.sim.scenario.distributions import Distribution, LatencySpec, fixed
 from qcore.sim.scenario.specs.load_shape_spec import KeySkewSpec, PhaseSpec
 from qcore.sim.scenario.specs.node_settings import Natural, Positive
+from qcore.sim.scenario.specs.program_faults_spec import ProgramFaultsSpec
 from qcore.sim.scenario.specs.watcher_spec import WatcherSpec
 from qcore.sim.scenario.values import Flag, Milliseconds, Probability, ReadKinds, Spec
 
@@ -181,6 +182,10 @@ class WorkloadSpec(Spec):
             "file has no `requests`."
         ),
     )
+    program_faults: ProgramFaultsSpec | None = Field(
+        default=None,
+        description="Faults of the processes that run the program. Left out: none, and exact clocks.",
+    )
     timeout_ms: Annotated[int, Field(ge=1, strict=True)] = Field(
         default=1000,
         description="The time in milliseconds after which the outcome of an operation is unknown.",
@@ -252,6 +257,8 @@ class WorkloadSpec(Spec):
             )
         if self.program is not None and (self.requests or self.requests_function):
             raise ValueError("program and requests both say what clients ask; leave one out")
+        if self.program_faults is not None:
+            self._check_program_faults(self.program_faults)
         if self.kind != "registers":
             self._check_collections()
         if self.read_fraction + self.cas_fraction > 1:
@@ -263,8 +270,19 @@ class WorkloadSpec(Spec):
             raise ValueError("think_ms belongs to the closed loop; leave out `mode: open`")
         return self
 
+    def _check_program_faults(self, faults: ProgramFaultsSpec) -> None:
+        if self.requests or self.requests_function:
+            raise ValueError(
+                "program_faults are faults of client programs, and requests run none; leave one out"
+            )
+        if faults.until_ms is not None and faults.until_ms <= self.start_ms:
+            raise ValueError(
+                f"program_faults: until_ms ({faults.until_ms:g}) is not after start_ms ({self.start_ms:g}), so no "
+                "fault would begin"
+            )
+
     def _check_collections(self) -> None:
-        for name in ("sessions", "requests", "requests_function", "program"):
+        for name in ("sessions", "requests", "requests_function", "program", "program_faults"):
             if getattr(self, name):
                 raise ValueError(
                     f"kind: {self.kind} and {name} are two kinds of load; leave one out"

@@ -26,6 +26,7 @@ class Host:
         name: its name, without a port.
         ip: its address.
         clock: its clocks.
+        timer_clock: what the timers of its process follow, and `Runtime.seconds`.
         processor: what the work of its process costs.
         table: all computers.
 
@@ -43,6 +44,7 @@ class Host:
         name: str,
         ip: str,
         clock: NodeClock,
+        timer_clock: NodeClock,
         processor: Processor,
         table: HostTable,
     ) -> None:
@@ -50,6 +52,7 @@ class Host:
         self.name = name
         self.ip = ip
         self.clock = clock
+        self._timer_clock = timer_clock
         self.processor = processor
         self.powered = True
         self.lives = 0
@@ -97,7 +100,7 @@ class Host:
         self.power_on()
         self.lives += 1
         table = self._table
-        loop = new_host_loop(table.engine, self.clock, self.processor)
+        loop = new_host_loop(table.engine, self._timer_clock, self.processor)
         loop.on_error = lambda owner, error, what: self.on_error(owner, error, what)
         loop.on_standstill = lambda: self.on_standstill()
         self._loop = self.kernel.loop = loop
@@ -113,13 +116,20 @@ class Host:
         )
         return self._runtime
 
-    def kill(self) -> None:
-        """Let the process die. The kernel closes its sockets: with a reset if something was not read."""
+    def kill(self, *, abandon: bool = False) -> None:
+        """Let the process die. The kernel closes its sockets: with a reset if something was not read.
+
+        Args:
+            abandon: run no code of the process any more, not even a `finally`; see `ProcessLoop.abandon`.
+        """
         loop, self._loop, self._runtime = self._loop, None, None
         if loop is not None:
             loop.flush()
             self.kernel.process_died()
-            loop.close()
+            if abandon:
+                loop.abandon()
+            else:
+                loop.close()
 
     def pause(self) -> None:
         """Freeze the process. The kernel goes on: it accepts connections, and data until its buffers are full."""
@@ -178,6 +188,7 @@ class HostTable:
         name: str,
         *,
         clock: NodeClock | None = None,
+        timer_clock: NodeClock | None = None,
         processor: Processor | None = None,
     ) -> Host:
         """Add a computer. By default its clocks show the true time.
@@ -186,10 +197,12 @@ class HostTable:
             vertex: positive for a node, negative for a client.
             name: the name under which others find it, without a port.
             clock, processor: see `Host`.
+            timer_clock: see `Host`; by default `clock`.
         """
         group, number = (0, vertex) if vertex > 0 else (1, -vertex)
         ip = f"10.{group}.{number // _BYTE}.{number % _BYTE}"
-        host = Host(vertex, name, ip, clock or NodeClock(), processor or Processor(), self)
+        clock = clock or NodeClock()
+        host = Host(vertex, name, ip, clock, timer_clock or clock, processor or Processor(), self)
         self._hosts[vertex] = self._by_ip[ip] = self._by_name[name] = host
         return host
 

@@ -27,7 +27,7 @@ from qcore.sim.faults.ledger import Firing
 from qcore.sim.scenario.distributions import Sampler
 from qcore.sim.world.clock.engine import NEVER_US, Engine
 from qcore.sim.world.node.node_clock import NodeClock
-from qcore.sim.world.programs.sim_loop import SimLoop
+from qcore.sim.world.programs.lives.process_loop import ProcessLoop
 
 Args = TypeVarTuple("Args")
 
@@ -73,7 +73,7 @@ class Processor:
         self.slow.pop(firing, None)
 
 
-class HostLoop(SimLoop):
+class HostLoop(ProcessLoop):
     """The event loop of one life of a process.
 
     Args:
@@ -254,6 +254,8 @@ class HostLoop(SimLoop):
         handle = self._next_handle()
         if handle is not None:
             self._run(handle)
+            if self._interruption is not None:
+                self._count_callback()
         if self._deferred:
             self._expect_step(now)
         elif not self._halted:
@@ -355,12 +357,11 @@ class HostLoop(SimLoop):
         The code after an `await` does not run, except for that in a `finally`, which finds a closed loop: nothing that
         it schedules or sends has any effect.
         """
-        if self._closed:
-            return
-        self.flush()
-        self._closed = True
-        self._signals.clear()
-        self._timers.clear()
+        if not self._closed:
+            self.flush()
+            self._closed = True
+            self._signals.clear()
+            self._timers.clear()
         super().close()
 
 

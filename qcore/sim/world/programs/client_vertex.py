@@ -10,7 +10,9 @@ from typing import Final
 from qcore.errors import TransportError
 from qcore.runtime.interface import Runtime
 from qcore.sim.world.network import Link, Network
+from qcore.sim.world.node.node_clock import NodeClock
 from qcore.sim.world.programs.frames import ClientFrame, Close, NodeFrame, Reset
+from qcore.sim.world.programs.lives.process_loop import ProcessLoop, ProgramLoop
 from qcore.sim.world.programs.message_runtime import MessageRuntime
 from qcore.sim.world.programs.sim_connection import SimConnection, SimWire
 from qcore.sim.world.programs.sim_loop import SimLoop
@@ -26,32 +28,55 @@ class ClientVertex:
 
     Args:
         number: from 1; its vertex is `-number`.
-        loop: the event loop of the programs.
+        new_loop: makes the event loop of each life of its process. A `ProcessLoop` is needed for faults; without
+            faults, several programs may share one loop.
+        clock: its clocks.
+        now_us: the simulated time.
         addresses: the nodes by address.
         new_rng: makes the generators of its client.
 
     Attributes:
-        loop: the event loop of the programs.
+        loop: the event loop of the current life.
         runtime: what its `qcore.Client` runs in.
     """
 
     def __init__(
         self,
         number: int,
-        loop: SimLoop,
+        new_loop: Callable[[], SimLoop],
+        clock: NodeClock,
+        now_us: Callable[[], int],
         network: Network,
         addresses: Mapping[str, int],
         new_rng: Callable[[], Random],
     ) -> None:
         self.number = number
         self.vertex = -number
-        self.runtime: Runtime = MessageRuntime(loop, new_rng=new_rng)
-        self.loop = loop
+        self._new_loop = new_loop
+        self._clock = clock
+        self._now_us = now_us
+        self._new_rng = new_rng
+        self.loop, self.runtime = self._new_life()
         self._network = network
         self._addresses = addresses
         self._links: dict[int, Link] = {}
         self._wires: dict[int, SimWire] = {}
         self._connections = 0
+        #: What arrived while the process was frozen: the node, and its message.
+        self._backlog: list[tuple[int, NodeFrame]] = []
+
+    def _new_life(self) -> tuple[SimLoop, Runtime]:
+        loop = self._new_loop()
+        runtime = MessageRuntime(
+            loop,
+            monotonic_us=self._monotonic_us,
+            wall_us=lambda: self._clock.wall_of(self._monotonic_us()),
+            new_rng=self._new_rng,
+        )
+        return loop, runtime
+
+    def _monotonic_us(self) -> int:
+        return self._clock.local(self._now_us())
 
     def attach(self) -> None:
         """Record the client's links, once all of them exist."""
@@ -61,12 +86,53 @@ class ClientVertex:
         """Receive a message of a node. For a connection that has ended, the system answers that it is closed."""
         assert isinstance(frame, NodeFrame)
         wire = self._wires.get(frame.connection)
-        if wire is not None and not self.loop.is_closed():
+        if wire is not None and self._is_paused:
+            self._backlog.append((source, frame))
+        elif wire is not None and not self.loop.is_closed():
             with self.loop.entered():
                 wire.receive(frame)
         elif wire is None and not isinstance(frame.content, Close | Reset):
             closed = ClientFrame(frame.connection, _AFTER_ALL_OTHERS, Close())
             self._network.send(self._links[source], closed, "")
+
+    # -- faults ---------------------------------------------------------------------------------------
+
+    @property
+    def process(self) -> ProgramLoop:
+        """See `ProgramPlace`."""
+        assert isinstance(self.loop, ProgramLoop), (
+            "a client with faults has an event loop of its own"
+        )
+        return self.loop
+
+    @property
+    def _is_paused(self) -> bool:
+        return isinstance(self.loop, ProgramLoop) and self.loop.paused
+
+    def pause(self) -> None:
+        """See `ProgramPlace`."""
+        self.process.pause()
+
+    def resume(self) -> None:
+        """See `ProgramPlace`. As in a real process, messages come before timers that became due."""
+        backlog, self._backlog = self._backlog, []
+        with self.process.resumed():
+            for source, frame in backlog:
+                self.receive(source, frame, "")
+
+    def kill(self) -> None:
+        """See `ProgramPlace`. The system closes the connections."""
+        self.process.abandon()
+        self._backlog.clear()
+        wires, self._wires = self._wires, {}
+        for wire in wires.values():
+            wire.process_died()
+
+    def restart(self) -> None:
+        """See `ProgramPlace`."""
+        self.loop, self.runtime = self._new_life()
+
+    # -- connections ----------------------------------------------------------------------------------
 
     async def connect(
         self,
@@ -83,6 +149,11 @@ class ClientVertex:
             known = ", ".join(self._addresses)
             raise TransportError(
                 f"cannot connect to {address}: there is no such simulated node; there are {known}"
+            )
+        loop = asyncio.get_running_loop()
+        if isinstance(loop, ProcessLoop) and loop.is_abandoned:
+            raise TransportError(
+                f"cannot connect to {address}: the process of this client was killed"
             )
         self._connections += 1
         number = self._connections

@@ -19,7 +19,7 @@ class MessageRuntime:
 
     Args:
         loop: the event loop of the programs.
-        monotonic_us: the clock of the replica.
+        monotonic_us, wall_us: the clocks.
         new_rng: makes generators.
         new_token: makes texts that nothing else in the run has.
     """
@@ -29,25 +29,23 @@ class MessageRuntime:
         loop: SimLoop,
         *,
         monotonic_us: Callable[[], int] | None = None,
+        wall_us: Callable[[], int] | None = None,
         new_rng: Callable[[], Random] | None = None,
         new_token: Callable[[], str] | None = None,
     ) -> None:
         self._loop = loop
         self._monotonic_us = monotonic_us
+        self._wall_us = wall_us
         self._new_rng = new_rng
         self._new_token = new_token
 
     def monotonic_us(self) -> int:
         """See `Runtime`."""
-        return (
-            _refuse("the clock of a replica")
-            if self._monotonic_us is None
-            else self._monotonic_us()
-        )
+        return _refuse("a clock") if self._monotonic_us is None else self._monotonic_us()
 
     def wall_us(self) -> int:
-        """Refuse."""
-        return _refuse("wall time")
+        """See `Runtime`."""
+        return _refuse("wall time") if self._wall_us is None else self._wall_us()
 
     def seconds(self) -> float:
         """Simulated seconds since the start of the run."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from itertools import count
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, TypeVar
 
 from qcore.replica.messages import RequestKind
@@ -97,6 +96,8 @@ class ProgramOperation:
 
     def finish(self, outcome: Outcome, note: str) -> None:
         """Record the outcome."""
+        if self._op.outcome is not None:
+            return  # the process was killed meanwhile
         self._op.outcome, self._op.note = outcome, note
         self._finished(self._op)
 
@@ -110,6 +111,7 @@ class OperationRecords:
         engine: the simulated clock.
         trace: gets a record of each beginning and outcome.
         history: receives the operations, in the order in which they begin.
+        ids: numbers the operations. All lives of the client's process share it.
     """
 
     def __init__(
@@ -119,13 +121,17 @@ class OperationRecords:
         engine: Engine,
         trace: TraceWriter,
         history: OperationHistory,
+        ids: Iterator[int],
     ) -> None:
         self._client = client
         self._has_registers = has_registers
         self._engine = engine
         self._trace = trace
         self._history = history
-        self._ids = count(1)
+        self._ids = ids
+        #: The operations without an outcome, in the order in which they began.
+        self._open: dict[int, ClientOperation] = {}
+        self._is_abandoned = False
 
     def begin(
         self, message: str, fields: Mapping[str, Json], request: RequestKind, max_staleness_ms: int
@@ -153,13 +159,26 @@ class OperationRecords:
         )
         op.request, op.payload, op.is_raw = request, text, is_raw
         op.max_staleness_ms = max_staleness_ms
+        if self._is_abandoned:
+            return ProgramOperation(op, message, self._finished)
+        self._open[op.op_id] = op
         self._history.append(op)
         self._record(op, "invoke", f"expects {expected}" if kind == "cas" else "")
         if request == "stale_read":
             self._trace.request(now, 0, "stale", self._client, op.op_id, 0)
         return ProgramOperation(op, message, self._finished)
 
+    def abandon(self) -> None:
+        """The process of the client is killed: nothing knows the outcome of what is open, and nothing follows."""
+        for op in list(self._open.values()):
+            op.outcome, op.note = "unknown", "killed"
+            self._finished(op)
+        self._is_abandoned = True
+
     def _finished(self, op: ClientOperation) -> None:
+        if self._is_abandoned:
+            return
+        self._open.pop(op.op_id, None)
         op.return_us = self._engine.now
         assert op.outcome is not None, "it has just got one"
         self._record(op, op.outcome, op.note)

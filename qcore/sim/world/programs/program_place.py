@@ -9,6 +9,8 @@ from typing import Protocol
 from qcore.client.endpoints import Connect
 from qcore.runtime.interface import Runtime
 from qcore.sim.world.network import Receiver
+from qcore.sim.world.node.node_clock import NodeClock
+from qcore.sim.world.programs.lives.process_loop import ProcessLoop
 from qcore.sim.world.programs.sim_loop import SimLoop
 
 
@@ -22,7 +24,12 @@ class ProgramPlace(Protocol):
 
     @property
     def loop(self) -> SimLoop:
-        """The event loop of the program; several programs may share one."""
+        """The event loop of the current life of the program; without faults, several programs may share one."""
+        ...
+
+    @property
+    def process(self) -> ProcessLoop:
+        """The same, of a place with faults."""
         ...
 
     @property
@@ -43,16 +50,38 @@ class ProgramPlace(Protocol):
         """All links exist."""
         ...
 
+    # Only a place with faults has the rest.
+
+    def pause(self) -> None:
+        """Freeze the process."""
+        ...
+
+    def resume(self) -> None:
+        """Let the process continue: with what was ready, then with the messages that arrived, then with late timers."""
+        ...
+
+    def kill(self) -> None:
+        """Kill the process. Its connections end, and no code of it runs any more."""
+        ...
+
+    def restart(self) -> None:
+        """Start another process with another event loop and another runtime, after `kill`."""
+        ...
+
 
 class ProgramPlaces(Protocol):
     """Makes the places of the programs of a run."""
 
-    def place(self, number: int, new_rng: Callable[[], Random]) -> ProgramPlace:
+    def place(
+        self, number: int, new_rng: Callable[[], Random], clock: NodeClock, *, has_faults: bool
+    ) -> ProgramPlace:
         """The place of a client's program.
 
         Args:
             number: the client, from 1.
             new_rng: makes the generators of its client.
+            clock: the clocks of its runtime.
+            has_faults: whether its process may be paused and killed.
         """
         ...
 

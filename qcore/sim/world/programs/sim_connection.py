@@ -236,6 +236,11 @@ class SimWire:
 
     # -- the end -------------------------------------------------------------------------------------
 
+    def process_died(self) -> None:
+        """Close the connection as the system does for a dead process. The client does not learn of it."""
+        self._send(Close())
+        self._over = True
+
     def _end(self, error: TransportError | None, *, notify: bool = True) -> None:
         if self._over:
             return

@@ -14,7 +14,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
-from contextvars import Context
+from contextvars import Context, copy_context
 from functools import partial
 from itertools import count
 from typing import Any, Final, NoReturn, TypeVar, TypeVarTuple, Unpack
@@ -99,6 +99,7 @@ class SimTask(asyncio.Task[T]):
 
     Attributes:
         owner: the client program that the task belongs to; 0 if it belongs to none.
+        context: what its code runs in.
     """
 
     def __init__(
@@ -112,7 +113,8 @@ class SimTask(asyncio.Task[T]):
     ) -> None:
         self._number = number
         self.owner = owner
-        super().__init__(coro, loop=loop, name=name, context=context)
+        self.context = copy_context() if context is None else context
+        super().__init__(coro, loop=loop, name=name, context=self.context)
 
     def __hash__(self) -> int:
         return self._number

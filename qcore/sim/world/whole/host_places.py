@@ -9,6 +9,7 @@ from qcore.runtime.interface import Runtime
 from qcore.sim.world.hosts.host import Host, HostTable
 from qcore.sim.world.hosts.host_loop import HostLoop, Processor
 from qcore.sim.world.network import Receiver
+from qcore.sim.world.node.node_clock import NodeClock
 from qcore.sim.world.whole.answers import Answers
 from qcore.sim.world.whole.host_connection import HostConnection, connect_to_node
 from qcore.sim.world.whole.whole_node import WholeNode
@@ -29,12 +30,30 @@ class HostPlace:
         self._answers = answers
         self.vertex = host.vertex
         self.runtime: Runtime = host.boot()
+        self.loop: HostLoop = host.loop
         self.receive = host.receive
 
     @property
-    def loop(self) -> HostLoop:
-        """The event loop of the program."""
-        return self._host.loop
+    def process(self) -> HostLoop:
+        """See `ProgramPlace`."""
+        return self.loop
+
+    def pause(self) -> None:
+        """See `ProgramPlace`."""
+        self._host.pause()
+
+    def resume(self) -> None:
+        """See `ProgramPlace`."""
+        self._host.resume()
+
+    def kill(self) -> None:
+        """See `ProgramPlace`."""
+        self._host.kill(abandon=True)
+
+    def restart(self) -> None:
+        """See `ProgramPlace`."""
+        self.runtime = self._host.boot()
+        self.loop = self._host.loop
 
     async def connect(
         self,
@@ -68,10 +87,16 @@ class HostPlaces:
         self._nodes = nodes
         self._answers = answers
 
-    def place(self, number: int, new_rng: Callable[[], Random]) -> HostPlace:
-        """See `ProgramPlaces`. The computer has its own random numbers."""
+    def place(
+        self, number: int, new_rng: Callable[[], Random], clock: NodeClock, *, has_faults: bool
+    ) -> HostPlace:
+        """See `ProgramPlaces`. The computer has its own random numbers, and exact timers."""
         host = self._hosts.add(
-            -number, f"client-{number}", processor=Processor(callback_us=1, socket_us=1)
+            -number,
+            f"client-{number}",
+            clock=clock,
+            timer_clock=NodeClock(),
+            processor=Processor(callback_us=1, socket_us=1),
         )
         return HostPlace(host, self._answers)
 
