@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from qcore.recipes.holding.lock import Lock
     from qcore.recipes.holding.tickets import Participant
     from qcore.recipes.lease import Lease, LeaseGuard
+    from qcore.recipes.queues.queue_items import QueueItem
+    from qcore.recipes.queues.work_queue import DeadLetter, Queue, QueueSize, Taking
     from qcore.recipes.recipe_errors import LeaseLost, NotAcquired
 else:
     __getattr__, __dir__ = lazy_names(
@@ -26,8 +28,23 @@ else:
             "qcore.recipes.holding.lock": ("Lock",),
             "qcore.recipes.holding.tickets": ("Participant",),
             "qcore.recipes.lease": ("Lease", "LeaseGuard"),
+            "qcore.recipes.queues.queue_items": ("QueueItem",),
+            "qcore.recipes.queues.work_queue": ("DeadLetter", "Queue", "QueueSize", "Taking"),
             "qcore.recipes.recipe_errors": ("LeaseLost", "NotAcquired"),
         },
     )
 
-__all__ = ["Held", "Lease", "LeaseGuard", "LeaseLost", "Lock", "NotAcquired", "Participant"]
+__all__ = [
+    "DeadLetter",
+    "Held",
+    "Lease",
+    "LeaseGuard",
+    "LeaseLost",
+    "Lock",
+    "NotAcquired",
+    "Participant",
+    "Queue",
+    "QueueItem",
+    "QueueSize",
+    "Taking",
+]
