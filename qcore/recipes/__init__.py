@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from qcore.recipes.queues.queue_items import QueueItem
     from qcore.recipes.queues.work_queue import DeadLetter, Queue, QueueSize, Taking
     from qcore.recipes.recipe_errors import LeaseLost, NotAcquired
+    from qcore.recipes.synchronous.sync_queue import SyncQueue, SyncQueueItem, SyncTaking
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
@@ -31,6 +32,7 @@ else:
             "qcore.recipes.queues.queue_items": ("QueueItem",),
             "qcore.recipes.queues.work_queue": ("DeadLetter", "Queue", "QueueSize", "Taking"),
             "qcore.recipes.recipe_errors": ("LeaseLost", "NotAcquired"),
+            "qcore.recipes.synchronous.sync_queue": ("SyncQueue", "SyncQueueItem", "SyncTaking"),
         },
     )
 
@@ -46,5 +48,8 @@ __all__ = [
     "Queue",
     "QueueItem",
     "QueueSize",
+    "SyncQueue",
+    "SyncQueueItem",
+    "SyncTaking",
     "Taking",
 ]

@@ -341,6 +341,7 @@ from qcore.node import (
     run_node,
 )
 from qcore.recipes import (
+    DeadLetter,
     Held,
     Lease,
     LeaseGuard,
@@ -348,6 +349,13 @@ from qcore.recipes import (
     Lock,
     NotAcquired,
     Participant,
+    Queue,
+    QueueItem,
+    QueueSize,
+    SyncQueue,
+    SyncQueueItem,
+    SyncTaking,
+    Taking,
 )
 from qcore.sim import (
     Artifact,

@@ -158,11 +158,10 @@ class QueueItem:
         await asyncio.shield(self._ending)
 
     async def _try_finish(self, end: str, parts: Sequence[TxnOperation]) -> None:
-        is_mine = Condition.number("create_revision", self._claim, "=", self.token)
         may_be_done = False
         while True:
             try:
-                done = await self._kv.txn([is_mine], parts)
+                done = await self._kv.txn(self._is_mine(), parts)
                 if done.succeeded or (may_be_done and await self._ended_by_this()):
                     self._end = end
                     return
@@ -181,6 +180,10 @@ class QueueItem:
                     f"item {self.number} of queue {self._keys.name} was not {end}: its claim has ended, and another "
                     "consumer may have the item"
                 )
+
+    def _is_mine(self) -> list[Condition]:
+        """The claim is that of this program."""
+        return [Condition.number("create_revision", self._claim, "=", self.token)]
 
     async def _ended_by_this(self) -> bool:
         """Whether the claim was ended by an earlier attempt of `_try_finish`, and not by its lease.

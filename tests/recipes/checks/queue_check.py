@@ -119,11 +119,11 @@ def _violations_of_reads(records: Sequence[ProgramRecord]) -> list[str]:
         for number, put_at in put.items():
             if put_at < at and number not in present and number not in acknowledging:
                 violations.append(f"item {number}, put at {put_at:.6f}, is lost at {at:.6f}")
-        for number in sorted(present):
-            if number in acknowledged and acknowledged[number] < at:
-                violations.append(
-                    f"item {number}, acknowledged at {acknowledged[number]:.6f}, is in the queue at {at:.6f}"
-                )
+        violations += [
+            f"item {number}, acknowledged at {acknowledged[number]:.6f}, is in the queue at {at:.6f}"
+            for number in sorted(present)
+            if acknowledged.get(number, at) < at
+        ]
     return violations
 
 

@@ -1,0 +1,1 @@
+"""Mistakes in recipes, planted to show that the checks find them."""
