@@ -34,5 +34,7 @@ def election_violations(records: Sequence[ProgramRecord]) -> list[str]:
         if record.what == "observed" and token_of(record) in leaders:
             label, leader = record.details["label"], leaders[token_of(record)]
             if label != f"worker-{leader}":
-                violations.append(f"client {record.client} observed {label} with the token of client {leader}")
+                violations.append(
+                    f"client {record.client} observed {label} with the token of client {leader}"
+                )
     return violations

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
 import pytest
 
+from qcore.errors import LeaseNotFound
 from qcore.recipes import Held, Lease
 from qcore.recipes.holding import tickets
 from qcore.recipes.holding.tickets import Rule, Ticket, TicketQueue
+from qcore.recipes.key_reads import read_state
 
 #: Plants a mistake.
 Mistake: TypeAlias = Callable[[pytest.MonkeyPatch], None]
@@ -17,7 +20,18 @@ Mistake: TypeAlias = Callable[[pytest.MonkeyPatch], None]
 
 def counts_from_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """A lease counts from the answer to the last keep-alive, and not from when that was sent."""
-    monkeypatch.setattr(Lease, "_deadline_of", lambda self, _sent: self._now_us() + self._held_us)
+
+    async def keep(self: Lease, _sent_us: int) -> None:
+        while True:
+            await asyncio.sleep(self.ttl_s / 3)
+            try:
+                await self._kv.keep_alive(self._lease_id)
+            except LeaseNotFound as error:
+                self._lose(str(error))
+                return
+            self._deadline_us = self._now_us() + self._held_us
+
+    monkeypatch.setattr(Lease, "_keep", keep)
 
 
 def never_looks_at_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,7 +68,7 @@ def orders_by_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tickets, "_in_order", lambda kvs: sorted(kvs, key=lambda kv: kv.key))
 
     async def look(self: TicketQueue, ticket: Ticket, rule: Rule) -> object:
-        state = await tickets.read_state(self._kv, self._prefix, keys_only=True)
+        state = await read_state(self._kv, self._prefix, keys_only=True)
         return state.revision, rule([kv for kv in state.kvs if kv.key < ticket.key])
 
     monkeypatch.setattr(TicketQueue, "_look", look)
@@ -65,7 +79,7 @@ def keeps_the_place_of_a_lost_lease(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def wait_turn(self: TicketQueue, ticket: Ticket, rule: Rule) -> None:
         while True:
-            state = await tickets.read_state(self._kv, self._prefix, keys_only=True)
+            state = await read_state(self._kv, self._prefix, keys_only=True)
             waits_for = rule([kv for kv in state.kvs if kv.create_revision < ticket.token])
             if waits_for is None:
                 break
@@ -76,11 +90,50 @@ def keeps_the_place_of_a_lost_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TicketQueue, "wait_turn", wait_turn)
 
 
-LOCK_MISTAKES: Final[tuple[Mistake, ...]] = (
-    counts_from_the_answer,
-    never_looks_at_the_clock,
-    believes_the_first_deletion,
-    takes_the_lease_as_token,
-    orders_by_key,
-    keeps_the_place_of_a_lost_lease,
+def _clients(faults: str, latency_ms: str = "[1, 8]") -> str:
+    """Nodes that stay well, and clients with faults."""
+    return f"""
+cluster: {{nodes: 3, machine: kv}}
+network: {{clients: {{latency_ms: {{uniform: {latency_ms}}}}}}}
+workload: {{clients: 4, program_faults: {{{faults}}}, stop_ms: 11000}}
+until_ms: 12000
+"""
+
+
+#: Pauses in short intervals, so that an answer waits in one pause, and the next pause hides that the lease has ended.
+_STUTTERING: Final = _clients(
+    "every_ms: {uniform: [20, 400]}, pause_ms: {uniform: [300, 1100]}, kill_fraction: 0.0",
+    "[5, 60]",
 )
+_LONG_PAUSES: Final = _clients(
+    "every_ms: {uniform: [200, 1200]}, pause_ms: {uniform: [1600, 2500]}"
+)
+_KILLS: Final = _clients(
+    "every_ms: {uniform: [200, 3000]}, kill_fraction: 1.0, restart_after_ms: {uniform: [1, 100]}"
+)
+_SLOW_LINKS: Final = _clients(
+    "every_ms: {uniform: [200, 1200]}, pause_ms: {uniform: [100, 500]}, kill_fraction: 0.0",
+    "[1, 100]",
+)
+
+#: Clocks that differ by much, and one client after the other that cannot reach the nodes.
+SLOW_CLOCKS: Final = """
+cluster: {nodes: 3, machine: kv}
+workload: {clients: 4, program_faults: {clock_drift_ppm: 300000}, stop_ms: 12000}
+timeline:
+  - {at_ms: 1000, partition: [[client_1], [1, 2, 3, client_2, client_3, client_4]], for_ms: 2500}
+  - {at_ms: 3600, partition: [[client_2], [1, 2, 3, client_1, client_3, client_4]], for_ms: 2500}
+  - {at_ms: 6200, partition: [[client_3], [1, 2, 3, client_1, client_2, client_4]], for_ms: 2500}
+  - {at_ms: 8800, partition: [[client_4], [1, 2, 3, client_1, client_2, client_3]], for_ms: 2500}
+until_ms: 13000
+"""
+
+#: The mistakes, each with a scenario in which it shows.
+LOCK_MISTAKES: Final[dict[Mistake, str]] = {
+    counts_from_the_answer: _STUTTERING,
+    never_looks_at_the_clock: _LONG_PAUSES,
+    keeps_the_place_of_a_lost_lease: _LONG_PAUSES,
+    believes_the_first_deletion: _KILLS,
+    takes_the_lease_as_token: _SLOW_LINKS,
+    orders_by_key: _SLOW_LINKS,
+}

@@ -14,8 +14,8 @@ from tests.recipes.programs.holder_records import record_acquired, record_held
 TTL_S: Final = 1.5
 
 
-def lock_program_of(make: Callable[[KeyValue], Lock]) -> ClientProgram:
-    """The program with another lock, such as one with a mistake."""
+def lock_program_of(make: Callable[[KeyValue], Lock], *, steps: int = 10) -> ClientProgram:
+    """The program with another lock, or with work of more steps than 10 while it is held."""
 
     async def program(ctx: ProgramContext) -> None:
         lock = make(KeyValue(ctx.client))
@@ -23,7 +23,7 @@ def lock_program_of(make: Callable[[KeyValue], Lock]) -> ClientProgram:
             try:
                 async with lock as held:
                     record_acquired(ctx, held)
-                    for _ in range(ctx.random.randint(1, 10)):
+                    for _ in range(ctx.random.randint(1, steps)):
                         await asyncio.sleep(ctx.random.uniform(0.01, 0.2))
                         record_held(ctx, held)
             except LeaseLost as lost:
