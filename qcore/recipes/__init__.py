@@ -14,6 +14,7 @@ from qcore.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from qcore.recipes.barrier import Barrier
+    from qcore.recipes.counter import Counter
     from qcore.recipes.holding.held import Held
     from qcore.recipes.holding.leader_election import LeaderElection
     from qcore.recipes.holding.lock import Lock
@@ -39,6 +40,7 @@ else:
         __name__,
         {
             "qcore.recipes.barrier": ("Barrier",),
+            "qcore.recipes.counter": ("Counter",),
             "qcore.recipes.holding.held": ("Held",),
             "qcore.recipes.holding.leader_election": ("LeaderElection",),
             "qcore.recipes.holding.lock": ("Lock",),
@@ -97,6 +99,7 @@ __all__ = [
     "ConfigChange",
     "ConfigChanges",
     "ConfigWatch",
+    "Counter",
     "DeadLetter",
     "Held",
     "Instance",
