@@ -25,10 +25,14 @@ if TYPE_CHECKING:
     from qcore.recipes.queues.queue_items import QueueItem
     from qcore.recipes.queues.work_queue import DeadLetter, Queue, QueueSize, Taking
     from qcore.recipes.recipe_errors import LeaseLost, NotAcquired
+    from qcore.recipes.synchronous.sync_barrier import SyncBarrier
+    from qcore.recipes.synchronous.sync_counter import SyncCounter
     from qcore.recipes.synchronous.sync_held import SyncHeld, SyncLease
     from qcore.recipes.synchronous.sync_leader_election import SyncLeaderElection
     from qcore.recipes.synchronous.sync_lock import SyncLock
     from qcore.recipes.synchronous.sync_queue import SyncQueue, SyncQueueItem, SyncTaking
+    from qcore.recipes.synchronous.sync_rw_lock import SyncRWLock
+    from qcore.recipes.synchronous.sync_semaphore import SyncSemaphore
     from qcore.recipes.views.config_content import ConfigChange, InvalidContent
     from qcore.recipes.views.config_watch import ConfigChanges, ConfigWatch
     from qcore.recipes.views.registration import Registration
@@ -62,6 +66,8 @@ else:
                 "LeaseLost",
                 "NotAcquired",
             ),
+            "qcore.recipes.synchronous.sync_barrier": ("SyncBarrier",),
+            "qcore.recipes.synchronous.sync_counter": ("SyncCounter",),
             "qcore.recipes.synchronous.sync_held": (
                 "SyncHeld",
                 "SyncLease",
@@ -73,6 +79,8 @@ else:
                 "SyncQueueItem",
                 "SyncTaking",
             ),
+            "qcore.recipes.synchronous.sync_rw_lock": ("SyncRWLock",),
+            "qcore.recipes.synchronous.sync_semaphore": ("SyncSemaphore",),
             "qcore.recipes.views.config_content": (
                 "ConfigChange",
                 "InvalidContent",
@@ -121,12 +129,16 @@ __all__ = [
     "ServiceChanges",
     "ServiceRegistry",
     "ServiceView",
+    "SyncBarrier",
+    "SyncCounter",
     "SyncHeld",
     "SyncLeaderElection",
     "SyncLease",
     "SyncLock",
     "SyncQueue",
     "SyncQueueItem",
+    "SyncRWLock",
+    "SyncSemaphore",
     "SyncTaking",
     "Taking",
 ]
