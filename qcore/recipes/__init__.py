@@ -14,6 +14,7 @@ from qcore.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from qcore.recipes.barrier import Barrier
+    from qcore.recipes.counter import Counter
     from qcore.recipes.holding.held import Held
     from qcore.recipes.holding.leader_election import LeaderElection
     from qcore.recipes.holding.lock import Lock
@@ -24,10 +25,14 @@ if TYPE_CHECKING:
     from qcore.recipes.queues.queue_items import QueueItem
     from qcore.recipes.queues.work_queue import DeadLetter, Queue, QueueSize, Taking
     from qcore.recipes.recipe_errors import LeaseLost, NotAcquired
+    from qcore.recipes.synchronous.sync_barrier import SyncBarrier
+    from qcore.recipes.synchronous.sync_counter import SyncCounter
     from qcore.recipes.synchronous.sync_held import SyncHeld, SyncLease
     from qcore.recipes.synchronous.sync_leader_election import SyncLeaderElection
     from qcore.recipes.synchronous.sync_lock import SyncLock
     from qcore.recipes.synchronous.sync_queue import SyncQueue, SyncQueueItem, SyncTaking
+    from qcore.recipes.synchronous.sync_rw_lock import SyncRWLock
+    from qcore.recipes.synchronous.sync_semaphore import SyncSemaphore
     from qcore.recipes.views.config_content import ConfigChange, InvalidContent
     from qcore.recipes.views.config_watch import ConfigChanges, ConfigWatch
     from qcore.recipes.views.registration import Registration
@@ -39,6 +44,7 @@ else:
         __name__,
         {
             "qcore.recipes.barrier": ("Barrier",),
+            "qcore.recipes.counter": ("Counter",),
             "qcore.recipes.holding.held": ("Held",),
             "qcore.recipes.holding.leader_election": ("LeaderElection",),
             "qcore.recipes.holding.lock": ("Lock",),
@@ -60,6 +66,8 @@ else:
                 "LeaseLost",
                 "NotAcquired",
             ),
+            "qcore.recipes.synchronous.sync_barrier": ("SyncBarrier",),
+            "qcore.recipes.synchronous.sync_counter": ("SyncCounter",),
             "qcore.recipes.synchronous.sync_held": (
                 "SyncHeld",
                 "SyncLease",
@@ -71,6 +79,8 @@ else:
                 "SyncQueueItem",
                 "SyncTaking",
             ),
+            "qcore.recipes.synchronous.sync_rw_lock": ("SyncRWLock",),
+            "qcore.recipes.synchronous.sync_semaphore": ("SyncSemaphore",),
             "qcore.recipes.views.config_content": (
                 "ConfigChange",
                 "InvalidContent",
@@ -97,6 +107,7 @@ __all__ = [
     "ConfigChange",
     "ConfigChanges",
     "ConfigWatch",
+    "Counter",
     "DeadLetter",
     "Held",
     "Instance",
@@ -118,12 +129,16 @@ __all__ = [
     "ServiceChanges",
     "ServiceRegistry",
     "ServiceView",
+    "SyncBarrier",
+    "SyncCounter",
     "SyncHeld",
     "SyncLeaderElection",
     "SyncLease",
     "SyncLock",
     "SyncQueue",
     "SyncQueueItem",
+    "SyncRWLock",
+    "SyncSemaphore",
     "SyncTaking",
     "Taking",
 ]

@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from tests.recipes.checks.barrier_check import barrier_violations
+from tests.recipes.checks.counter_check import counter_violations
 from tests.recipes.checks.exclusion_check import exclusion_violations
+from tests.recipes.checks.rw_lock_check import rw_lock_violations
+from tests.recipes.checks.semaphore_check import semaphore_violations
 from tests.recipes.drill.drill import DrillResult
 from tests.recipes.drill.drill_records import Checker, progress_failures
 
@@ -37,5 +41,25 @@ RECIPE_DRILLS: Final[dict[str, RecipeDrill]] = {
         "tests.recipes.programs.lock_program:lock_program",
         (exclusion_violations,),
         {"acquired": 3},
+    ),
+    "rwlock": RecipeDrill(
+        "tests.recipes.programs.rw_lock_program:rw_lock_program",
+        (rw_lock_violations,),
+        {"acquired": 3},
+    ),
+    "semaphore": RecipeDrill(
+        "tests.recipes.programs.semaphore_program:semaphore_program",
+        (semaphore_violations,),
+        {"acquired": 3},
+    ),
+    "barrier": RecipeDrill(
+        "tests.recipes.programs.barrier_program:barrier_program",
+        (barrier_violations,),
+        {"passed": 6},
+    ),
+    "counter": RecipeDrill(
+        "tests.recipes.programs.counter_program:counter_program",
+        (counter_violations,),
+        {"added": 6, "read": 3},
     ),
 }
