@@ -71,6 +71,7 @@ class ServiceRegistry:
         self._ttl_s = ttl_s
         self._max_drift = max_drift
         self._rng = kv.runtime.new_rng()
+        self._registration_type = Registration
 
     def register(
         self,
@@ -96,7 +97,7 @@ class ServiceRegistry:
         """
         if instance is None:
             instance = f"{self._rng.getrandbits(64):016x}"
-        return Registration(
+        return self._registration_type(
             self._kv,
             _prefix_of(service),
             service,
