@@ -1,0 +1,1 @@
+"""The recipes for programs without asyncio."""
