@@ -13,21 +13,117 @@ from typing import TYPE_CHECKING
 from qcore.lazy_names import lazy_names
 
 if TYPE_CHECKING:
+    from qcore.recipes.barrier import Barrier
     from qcore.recipes.holding.held import Held
+    from qcore.recipes.holding.leader_election import LeaderElection
     from qcore.recipes.holding.lock import Lock
+    from qcore.recipes.holding.rw_lock import RWLock
+    from qcore.recipes.holding.semaphore import Semaphore
     from qcore.recipes.holding.tickets import Participant
     from qcore.recipes.lease import Lease, LeaseGuard
+    from qcore.recipes.queues.queue_items import QueueItem
+    from qcore.recipes.queues.work_queue import DeadLetter, Queue, QueueSize, Taking
     from qcore.recipes.recipe_errors import LeaseLost, NotAcquired
+    from qcore.recipes.synchronous.sync_held import SyncHeld, SyncLease
+    from qcore.recipes.synchronous.sync_leader_election import SyncLeaderElection
+    from qcore.recipes.synchronous.sync_lock import SyncLock
+    from qcore.recipes.synchronous.sync_queue import SyncQueue, SyncQueueItem, SyncTaking
+    from qcore.recipes.views.config_content import ConfigChange, InvalidContent
+    from qcore.recipes.views.config_watch import ConfigChanges, ConfigWatch
+    from qcore.recipes.views.registration import Registration
+    from qcore.recipes.views.service_instances import Instance, InstancesChange
+    from qcore.recipes.views.service_registry import ServiceRegistry
+    from qcore.recipes.views.service_view import ServiceChanges, ServiceView
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
+            "qcore.recipes.barrier": ("Barrier",),
             "qcore.recipes.holding.held": ("Held",),
+            "qcore.recipes.holding.leader_election": ("LeaderElection",),
             "qcore.recipes.holding.lock": ("Lock",),
+            "qcore.recipes.holding.rw_lock": ("RWLock",),
+            "qcore.recipes.holding.semaphore": ("Semaphore",),
             "qcore.recipes.holding.tickets": ("Participant",),
-            "qcore.recipes.lease": ("Lease", "LeaseGuard"),
-            "qcore.recipes.recipe_errors": ("LeaseLost", "NotAcquired"),
+            "qcore.recipes.lease": (
+                "Lease",
+                "LeaseGuard",
+            ),
+            "qcore.recipes.queues.queue_items": ("QueueItem",),
+            "qcore.recipes.queues.work_queue": (
+                "DeadLetter",
+                "Queue",
+                "QueueSize",
+                "Taking",
+            ),
+            "qcore.recipes.recipe_errors": (
+                "LeaseLost",
+                "NotAcquired",
+            ),
+            "qcore.recipes.synchronous.sync_held": (
+                "SyncHeld",
+                "SyncLease",
+            ),
+            "qcore.recipes.synchronous.sync_leader_election": ("SyncLeaderElection",),
+            "qcore.recipes.synchronous.sync_lock": ("SyncLock",),
+            "qcore.recipes.synchronous.sync_queue": (
+                "SyncQueue",
+                "SyncQueueItem",
+                "SyncTaking",
+            ),
+            "qcore.recipes.views.config_content": (
+                "ConfigChange",
+                "InvalidContent",
+            ),
+            "qcore.recipes.views.config_watch": (
+                "ConfigWatch",
+                "ConfigChanges",
+            ),
+            "qcore.recipes.views.registration": ("Registration",),
+            "qcore.recipes.views.service_instances": (
+                "Instance",
+                "InstancesChange",
+            ),
+            "qcore.recipes.views.service_registry": ("ServiceRegistry",),
+            "qcore.recipes.views.service_view": (
+                "ServiceView",
+                "ServiceChanges",
+            ),
         },
     )
 
-__all__ = ["Held", "Lease", "LeaseGuard", "LeaseLost", "Lock", "NotAcquired", "Participant"]
+__all__ = [
+    "Barrier",
+    "ConfigChange",
+    "ConfigChanges",
+    "ConfigWatch",
+    "DeadLetter",
+    "Held",
+    "Instance",
+    "InstancesChange",
+    "InvalidContent",
+    "LeaderElection",
+    "Lease",
+    "LeaseGuard",
+    "LeaseLost",
+    "Lock",
+    "NotAcquired",
+    "Participant",
+    "Queue",
+    "QueueItem",
+    "QueueSize",
+    "RWLock",
+    "Registration",
+    "Semaphore",
+    "ServiceChanges",
+    "ServiceRegistry",
+    "ServiceView",
+    "SyncHeld",
+    "SyncLeaderElection",
+    "SyncLease",
+    "SyncLock",
+    "SyncQueue",
+    "SyncQueueItem",
+    "SyncTaking",
+    "Taking",
+]

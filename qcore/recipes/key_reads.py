@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -74,3 +77,18 @@ def prefix_of(recipe: str, name: str) -> str:
             f"{recipe}: the name {name!r} is empty, or has an empty part: write it like 'jobs/nightly'"
         )
     return f"{recipe}/{name}//"
+
+
+def integer_of(version: KeyVersion) -> int:
+    """The integer that a key holds, as decimal digits.
+
+    Raises:
+        ConfigError: it holds something else, or more digits than Python converts.
+    """
+    if re.fullmatch(rb"-?[0-9]+", version.value):
+        with contextlib.suppress(ValueError):
+            return int(version.value)
+    raise ConfigError(
+        f"the key {version.key.decode(errors='replace')} holds {version.value[:50]!r}, which is no integer of at most "
+        f"{sys.get_int_max_str_digits()} decimal digits: another program has written it; correct or delete it"
+    )

@@ -1,1 +1,1 @@
-"""Mistakes in recipes, which the checks must find."""
+"""Recipes with planted mistakes, which the checks must find."""

@@ -20,8 +20,8 @@ async def lock_program(ctx: ProgramContext) -> None:
         try:
             async with lock as held:
                 record_acquired(ctx, held)
-                for _ in range(ctx.random.randint(1, 6)):
-                    await asyncio.sleep(ctx.random.uniform(0.01, 0.3))
+                for _ in range(ctx.random.randint(1, 10)):
+                    await asyncio.sleep(ctx.random.uniform(0.01, 0.2))
                     record_held(ctx, held)
         except LeaseLost as lost:
             ctx.record("lost", why=str(lost))

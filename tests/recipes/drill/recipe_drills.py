@@ -1,0 +1,41 @@
+"""The drill of each recipe: its client program, what judges the records, and what must go on after the faults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from tests.recipes.checks.exclusion_check import exclusion_violations
+from tests.recipes.drill.drill import DrillResult
+from tests.recipes.drill.drill_records import Checker, progress_failures
+
+
+@dataclass(frozen=True)
+class RecipeDrill:
+    """One drill.
+
+    Attributes:
+        program: the client program, as `MODULE:FUNCTION`.
+        checkers: judge its records.
+        progress: how many records of which kind there are after the faults, at least.
+    """
+
+    program: str
+    checkers: tuple[Checker, ...]
+    progress: dict[str, int] = field(default_factory=dict)
+
+    def violations(self, result: DrillResult) -> list[str]:
+        """What is wrong with the records."""
+        found = [text for check in self.checkers for text in check(result.records)]
+        for what, count in self.progress.items():
+            found += progress_failures(result.records, what, count)
+        return found
+
+
+RECIPE_DRILLS: Final[dict[str, RecipeDrill]] = {
+    "lock": RecipeDrill(
+        "tests.recipes.programs.lock_program:lock_program",
+        (exclusion_violations,),
+        {"acquired": 3},
+    ),
+}

@@ -1,0 +1,47 @@
+"""`Queue` in the simulator under chaos; its check finds planted mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import pytest
+
+from tests.recipes.chaos_runs import QUIET_FROM_S, chaos_records, progress_violations
+from tests.recipes.checks.queue_check import drain_violations, queue_violations
+from tests.recipes.planted.queue_mistakes import MISTAKES
+from tests.recipes.programs.queue_program import queue_program
+
+#: Which seed shows a mistake first. With these seeds, the recipe itself is not accused.
+SEEDS: Final = {
+    "claims_what_exists": 1,
+    "claims_without_lease": 1,
+    "does_not_count": 1,
+    "forgets_an_attempt": 7,
+    "acknowledges_any_claim": 6,
+    "puts_again": 3,
+    "puts_at_an_old_number": 1,
+}
+
+
+def violations_of(seed: int) -> list[str]:
+    records, wrong = chaos_records(queue_program, seed)
+    return [
+        *wrong,
+        *queue_violations(records),
+        *drain_violations(records, QUIET_FROM_S),
+        *progress_violations(records, "acknowledged", 10),
+    ]
+
+
+@pytest.mark.parametrize("seed", sorted({*SEEDS.values()}))
+def test_the_queue_survives_chaos(seed: int) -> None:
+    assert violations_of(seed) == []
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.__name__)
+def test_a_planted_mistake_is_found(
+    mistake: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mistake(monkeypatch)
+    assert violations_of(SEEDS[mistake.__name__])
