@@ -23,15 +23,23 @@ if TYPE_CHECKING:
     from qcore.recipes.lease import Lease, LeaseGuard
     from qcore.recipes.queues.queue_items import QueueItem
     from qcore.recipes.queues.work_queue import DeadLetter, Queue, QueueSize, Taking
-    from qcore.recipes.recipe_errors import LeaseLost, NotAcquired
+    from qcore.recipes.recipe_errors import LeaseLost, NotAcquired, NotAvailable
     from qcore.recipes.synchronous.sync_held import SyncHeld, SyncLease
     from qcore.recipes.synchronous.sync_leader_election import SyncLeaderElection
     from qcore.recipes.synchronous.sync_lock import SyncLock
     from qcore.recipes.synchronous.sync_queue import SyncQueue, SyncQueueItem, SyncTaking
+    from qcore.recipes.synchronous.sync_views import (
+        SyncConfigChanges,
+        SyncConfigWatch,
+        SyncRegistration,
+        SyncServiceChanges,
+        SyncServiceRegistry,
+        SyncServiceView,
+    )
     from qcore.recipes.views.config_content import ConfigChange, InvalidContent
     from qcore.recipes.views.config_watch import ConfigChanges, ConfigWatch
-    from qcore.recipes.views.registration import Registration
     from qcore.recipes.views.service_instances import Instance, InstancesChange
+    from qcore.recipes.views.service_registration import Registration
     from qcore.recipes.views.service_registry import ServiceRegistry
     from qcore.recipes.views.service_view import ServiceChanges, ServiceView
 else:
@@ -59,6 +67,7 @@ else:
             "qcore.recipes.recipe_errors": (
                 "LeaseLost",
                 "NotAcquired",
+                "NotAvailable",
             ),
             "qcore.recipes.synchronous.sync_held": (
                 "SyncHeld",
@@ -71,6 +80,14 @@ else:
                 "SyncQueueItem",
                 "SyncTaking",
             ),
+            "qcore.recipes.synchronous.sync_views": (
+                "SyncConfigChanges",
+                "SyncConfigWatch",
+                "SyncRegistration",
+                "SyncServiceChanges",
+                "SyncServiceRegistry",
+                "SyncServiceView",
+            ),
             "qcore.recipes.views.config_content": (
                 "ConfigChange",
                 "InvalidContent",
@@ -79,7 +96,7 @@ else:
                 "ConfigWatch",
                 "ConfigChanges",
             ),
-            "qcore.recipes.views.registration": ("Registration",),
+            "qcore.recipes.views.service_registration": ("Registration",),
             "qcore.recipes.views.service_instances": (
                 "Instance",
                 "InstancesChange",
@@ -108,6 +125,7 @@ __all__ = [
     "LeaseLost",
     "Lock",
     "NotAcquired",
+    "NotAvailable",
     "Participant",
     "Queue",
     "QueueItem",
@@ -118,12 +136,18 @@ __all__ = [
     "ServiceChanges",
     "ServiceRegistry",
     "ServiceView",
+    "SyncConfigChanges",
+    "SyncConfigWatch",
     "SyncHeld",
     "SyncLeaderElection",
     "SyncLease",
     "SyncLock",
     "SyncQueue",
     "SyncQueueItem",
+    "SyncRegistration",
+    "SyncServiceChanges",
+    "SyncServiceRegistry",
+    "SyncServiceView",
     "SyncTaking",
     "Taking",
 ]

@@ -13,20 +13,22 @@ not use the client.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
-from pydantic import JsonValue, TypeAdapter
+from pydantic import TypeAdapter
 
 from qcore.client.synchronous.sync_facade import (
     SyncFacade,
     SyncIterator,
     sync_method,
+    sync_object,
 )
 from qcore.kv.kv_client import KeyValue
 from qcore.recipes.lease import DEFAULT_MAX_DRIFT, DEFAULT_TTL_S
 from qcore.recipes.views.config_watch import ConfigChanges, ConfigWatch
-from qcore.recipes.views.registration import Registration
+from qcore.recipes.views.service_registration import Registration
 from qcore.recipes.views.service_registry import ServiceRegistry
 from qcore.recipes.views.service_view import ServiceChanges, ServiceView
 
@@ -39,11 +41,31 @@ if TYPE_CHECKING:
 M = TypeVar("M")
 
 
+_C_co = TypeVar("_C_co", bound=AbstractAsyncContextManager[object], covariant=True)
+
+
+class _SyncContext(SyncFacade[_C_co]):
+    """The base class of synchronous versions of a context manager."""
+
+    def __enter__(self) -> Self:
+        """Open it; see `open`."""
+        self._runner.run(self._wrapped.__aenter__())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._runner.run(self._wrapped.__aexit__(kind, error, trace))
+
+
 class SyncConfigChanges(SyncIterator[ConfigChanges[M]]):
     """An iterator of each `ConfigChange`: see `ConfigChanges`. Use it as a context manager, or call `close`."""
 
 
-class SyncConfigWatch(SyncFacade[ConfigWatch[M]], Generic[M]):
+class SyncConfigWatch(_SyncContext[ConfigWatch[M]], Generic[M]):
     """Each method is the method of `ConfigWatch` with the same name, run to its end.
 
     Args:
@@ -64,19 +86,6 @@ class SyncConfigWatch(SyncFacade[ConfigWatch[M]], Generic[M]):
     ) -> None:
         kv = KeyValue(client.asynchronous)
         super().__init__(ConfigWatch(kv, key, model, default=default), client)
-
-    def __enter__(self) -> Self:
-        """Read the key, and begin to watch it."""
-        self._runner.run(self._wrapped.open())
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._runner.run(self._wrapped.close())
 
     @property
     def value(self) -> M:
@@ -140,24 +149,11 @@ class SyncConfigWatch(SyncFacade[ConfigWatch[M]], Generic[M]):
     close = sync_method(ConfigWatch.close)
 
 
-class SyncRegistration(SyncFacade[Registration]):
+class SyncRegistration(_SyncContext[Registration]):
     """Each method is the method of `Registration` with the same name, run to its end.
 
     Made by `SyncServiceRegistry.register`. Use it as a context manager, or call `open` and `close`.
     """
-
-    def __enter__(self) -> Self:
-        """See `Registration.open`."""
-        self._runner.run(self._wrapped.open())
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._runner.run(self._wrapped.__aexit__(kind, error, trace))
 
     @property
     def service(self) -> str:
@@ -198,32 +194,20 @@ class SyncServiceChanges(SyncIterator[ServiceChanges]):
         return self._wrapped.instances
 
 
-class SyncServiceView(SyncFacade[ServiceView]):
+class SyncServiceView(_SyncContext[ServiceView]):
     """Each method is the method of `ServiceView` with the same name, run to its end.
 
     Made by `SyncServiceRegistry.watch`. Use it as a context manager, or call `open` and `close`.
     """
 
-    def __enter__(self) -> Self:
-        """See `ServiceView.open`."""
-        self._runner.run(self._wrapped.open())
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._runner.run(self._wrapped.close())
-
     @property
     def instances(self) -> tuple[Instance, ...]:
         """See `ServiceView.instances`."""
-        return self._runner.run(self._instances())
 
-    async def _instances(self) -> tuple[Instance, ...]:
-        return self._wrapped.instances
+        async def listed() -> tuple[Instance, ...]:
+            return self._wrapped.instances
+
+        return self._runner.run(listed())
 
     @property
     def invalid(self) -> Mapping[str, str]:
@@ -300,23 +284,6 @@ class SyncServiceRegistry(SyncFacade[ServiceRegistry]):
         kv = KeyValue(client.asynchronous)
         super().__init__(ServiceRegistry(kv, ttl_s=ttl_s, max_drift=max_drift), client)
 
-    def register(
-        self,
-        service: str,
-        *,
-        address: str,
-        metadata: Mapping[str, JsonValue] | None = None,
-        instance: str | None = None,
-        timeout_s: float | None = None,
-    ) -> SyncRegistration:
-        """See `ServiceRegistry.register`."""
-        registration = self._wrapped.register(
-            service, address=address, metadata=metadata, instance=instance, timeout_s=timeout_s
-        )
-        return SyncRegistration(registration, self._runner)
-
-    def watch(self, service: str) -> SyncServiceView:
-        """See `ServiceRegistry.watch`."""
-        return SyncServiceView(self._wrapped.watch(service), self._runner)
-
+    register = sync_object(ServiceRegistry.register, SyncRegistration)
+    watch = sync_object(ServiceRegistry.watch, SyncServiceView)
     instances = sync_method(ServiceRegistry.instances)

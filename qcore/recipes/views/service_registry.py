@@ -9,8 +9,8 @@ from pydantic import JsonValue
 
 from qcore.recipes.key_reads import prefix_of, read_state
 from qcore.recipes.lease import DEFAULT_MAX_DRIFT, DEFAULT_TTL_S, Lease
-from qcore.recipes.views.registration import Registration
 from qcore.recipes.views.service_instances import Instance, instance_of
+from qcore.recipes.views.service_registration import Registration
 from qcore.recipes.views.service_view import ServiceView
 
 if TYPE_CHECKING:

@@ -7,28 +7,30 @@ from collections.abc import Sequence
 from typing import Any, Final  # Any: records are JSON
 
 from qcore.client.programs.program_context import ProgramRecord
+from tests.recipes.chaos_runs import QUIET_FROM_S
 from tests.recipes.checks.config_check import number_of, time_of
 
-#: How long a cluster may be without a leader, seconds: then its clock stands still, and the dead stay listed.
-OUTAGE_S: Final = 6.0
+#: How long an instance may stay listed after the end of its lease while the cluster is well, seconds.
+SLACK_S: Final = 3.0
 #: The name that all clients want.
 SHARED: Final = "shared"
 
 
 def registry_violations(
-    records: Sequence[ProgramRecord], ttl_s: float = 1.5, outage_s: float = OUTAGE_S
+    records: Sequence[ProgramRecord], ttl_s: float = 1.5, healed_at: float = QUIET_FROM_S
 ) -> list[str]:
     """What contradicts the guarantee of `ServiceRegistry`.
 
     Args:
         records: `change`, `synced`, `read`, `alive`, `took` and `shared`.
         ttl_s: the time to live of the leases.
-        outage_s: the longest time without a leader.
+        healed_at: from then on the cluster has a leader. Before that its clock may stand still, and then the dead
+            stay listed. A record `healed` takes its place.
     """
     return [
         *_replay_violations(records),
         *_living_violations(records),
-        *_dead_violations(records, ttl_s + outage_s),
+        *_dead_violations(records, ttl_s + SLACK_S, healed_at),
         *_shared_violations(records),
         *(
             f"client {each.client}: the view shows {each.details['instances']}, a read {each.details['read']}"
@@ -88,7 +90,9 @@ def _living_violations(records: Sequence[ProgramRecord]) -> list[str]:
     return violations
 
 
-def _dead_violations(records: Sequence[ProgramRecord], patience_s: float) -> list[str]:
+def _dead_violations(
+    records: Sequence[ProgramRecord], patience_s: float, healed_at: float
+) -> list[str]:
     """An instance that is listed long after its last sign of life, and the last time that it was registered again."""
     last: dict[str, float] = {}
     for each in records:
@@ -100,12 +104,14 @@ def _dead_violations(records: Sequence[ProgramRecord], patience_s: float) -> lis
             for name, _ in (*_pairs(each, "added"), *_pairs(each, "changed")):
                 if name in last:
                     last[name] = max(last[name], time_of(each, "at"))
+        elif each.what == "healed":
+            healed_at = each.time_s
     violations: list[str] = []
     for each in records:
         if each.what == "synced":
             began = time_of(each, "began")
             for name, _ in _pairs(each, "instances"):
-                if name in last and began > last[name] + patience_s:
+                if name in last and began > max(last[name], healed_at) + patience_s:
                     violations.append(
                         f"client {each.client} synced at {began} with {name}, dead since {last[name]}"
                     )

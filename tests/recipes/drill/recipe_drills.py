@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from tests.recipes.checks.config_check import config_violations
 from tests.recipes.checks.exclusion_check import exclusion_violations
+from tests.recipes.checks.registry_check import registry_violations
 from tests.recipes.drill.drill import DrillResult
 from tests.recipes.drill.drill_records import Checker, progress_failures
 
@@ -37,5 +39,15 @@ RECIPE_DRILLS: Final[dict[str, RecipeDrill]] = {
         "tests.recipes.programs.lock_program:lock_program",
         (exclusion_violations,),
         {"acquired": 3},
+    ),
+    "config": RecipeDrill(
+        "tests.recipes.programs.config_program:config_program",
+        (config_violations,),
+        {"synced": 3, "change": 10},
+    ),
+    "registry": RecipeDrill(
+        "tests.recipes.programs.registry_program:registry_program",
+        (registry_violations,),
+        {"alive": 5, "synced": 3, "took": 1},
     ),
 }

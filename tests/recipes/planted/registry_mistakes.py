@@ -9,7 +9,7 @@ from qcore.kv import KeyValue, Put
 from qcore.recipes.lease import Lease
 from qcore.recipes.views.key_changes_feed import KeysChange
 from qcore.recipes.views.live_keys import LiveKeys
-from qcore.recipes.views.registration import Registration
+from qcore.recipes.views.service_registration import Registration
 from qcore.recipes.views.service_registry import ServiceRegistry
 from qcore.recipes.views.service_view import ServiceView
 from tests.recipes.planted.config_mistakes import BelievesItsNode, WatchesFromNow

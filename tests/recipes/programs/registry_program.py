@@ -10,8 +10,8 @@ from pydantic import JsonValue
 
 from qcore.client.programs.program_context import ProgramContext
 from qcore.kv import KeyValue
-from qcore.recipes.views.registration import Registration
 from qcore.recipes.views.service_instances import Instance
+from qcore.recipes.views.service_registration import Registration
 from qcore.recipes.views.service_registry import ServiceRegistry
 from qcore.recipes.views.service_view import ServiceView
 from tests.recipes.programs.compacting import compact_now_and_then

@@ -12,7 +12,7 @@ import pytest
 
 from qcore.recipes.views.live_keys import LiveKeys
 from qcore.recipes.views.once_writer import OnceWriter
-from qcore.recipes.views.registration import Registration
+from qcore.recipes.views.service_registration import Registration
 from tests.recipes.chaos_runs import CHAOS, chaos_records
 from tests.recipes.checks.config_check import config_violations
 from tests.recipes.checks.registry_check import registry_violations
