@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from qcore.recipes.lease import Lease, LeaseGuard
     from qcore.recipes.queues.queue_items import QueueItem
     from qcore.recipes.queues.work_queue import DeadLetter, Queue, QueueSize, Taking
-    from qcore.recipes.recipe_errors import LeaseLost, NotAcquired
+    from qcore.recipes.recipe_errors import LeaseLost, NotAcquired, NotAvailable
     from qcore.recipes.synchronous.sync_barrier import SyncBarrier
     from qcore.recipes.synchronous.sync_counter import SyncCounter
     from qcore.recipes.synchronous.sync_held import SyncHeld, SyncLease
@@ -33,10 +33,18 @@ if TYPE_CHECKING:
     from qcore.recipes.synchronous.sync_queue import SyncQueue, SyncQueueItem, SyncTaking
     from qcore.recipes.synchronous.sync_rw_lock import SyncRWLock
     from qcore.recipes.synchronous.sync_semaphore import SyncSemaphore
+    from qcore.recipes.synchronous.sync_views import (
+        SyncConfigChanges,
+        SyncConfigWatch,
+        SyncRegistration,
+        SyncServiceChanges,
+        SyncServiceRegistry,
+        SyncServiceView,
+    )
     from qcore.recipes.views.config_content import ConfigChange, InvalidContent
     from qcore.recipes.views.config_watch import ConfigChanges, ConfigWatch
-    from qcore.recipes.views.registration import Registration
     from qcore.recipes.views.service_instances import Instance, InstancesChange
+    from qcore.recipes.views.service_registration import Registration
     from qcore.recipes.views.service_registry import ServiceRegistry
     from qcore.recipes.views.service_view import ServiceChanges, ServiceView
 else:
@@ -65,6 +73,7 @@ else:
             "qcore.recipes.recipe_errors": (
                 "LeaseLost",
                 "NotAcquired",
+                "NotAvailable",
             ),
             "qcore.recipes.synchronous.sync_barrier": ("SyncBarrier",),
             "qcore.recipes.synchronous.sync_counter": ("SyncCounter",),
@@ -81,6 +90,14 @@ else:
             ),
             "qcore.recipes.synchronous.sync_rw_lock": ("SyncRWLock",),
             "qcore.recipes.synchronous.sync_semaphore": ("SyncSemaphore",),
+            "qcore.recipes.synchronous.sync_views": (
+                "SyncConfigChanges",
+                "SyncConfigWatch",
+                "SyncRegistration",
+                "SyncServiceChanges",
+                "SyncServiceRegistry",
+                "SyncServiceView",
+            ),
             "qcore.recipes.views.config_content": (
                 "ConfigChange",
                 "InvalidContent",
@@ -89,11 +106,11 @@ else:
                 "ConfigWatch",
                 "ConfigChanges",
             ),
-            "qcore.recipes.views.registration": ("Registration",),
             "qcore.recipes.views.service_instances": (
                 "Instance",
                 "InstancesChange",
             ),
+            "qcore.recipes.views.service_registration": ("Registration",),
             "qcore.recipes.views.service_registry": ("ServiceRegistry",),
             "qcore.recipes.views.service_view": (
                 "ServiceView",
@@ -119,6 +136,7 @@ __all__ = [
     "LeaseLost",
     "Lock",
     "NotAcquired",
+    "NotAvailable",
     "Participant",
     "Queue",
     "QueueItem",
@@ -130,6 +148,8 @@ __all__ = [
     "ServiceRegistry",
     "ServiceView",
     "SyncBarrier",
+    "SyncConfigChanges",
+    "SyncConfigWatch",
     "SyncCounter",
     "SyncHeld",
     "SyncLeaderElection",
@@ -138,7 +158,11 @@ __all__ = [
     "SyncQueue",
     "SyncQueueItem",
     "SyncRWLock",
+    "SyncRegistration",
     "SyncSemaphore",
+    "SyncServiceChanges",
+    "SyncServiceRegistry",
+    "SyncServiceView",
     "SyncTaking",
     "Taking",
 ]

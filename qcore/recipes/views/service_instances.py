@@ -41,6 +41,9 @@ class Instance:
 class InstancesChange:
     """A change of the instances of a service. Each is sorted by name.
 
+    A command that removes several instances, such as the end of several leases, may give several changes, which have
+    the same revision.
+
     Attributes:
         added: instances that are new.
         removed: instances that are gone, as they were.

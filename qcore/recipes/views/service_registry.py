@@ -9,8 +9,8 @@ from pydantic import JsonValue
 
 from qcore.recipes.key_reads import prefix_of, read_state
 from qcore.recipes.lease import DEFAULT_MAX_DRIFT, DEFAULT_TTL_S, Lease
-from qcore.recipes.views.registration import Registration
 from qcore.recipes.views.service_instances import Instance, instance_of
+from qcore.recipes.views.service_registration import Registration
 from qcore.recipes.views.service_view import ServiceView
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ class ServiceRegistry:
         self._ttl_s = ttl_s
         self._max_drift = max_drift
         self._rng = kv.runtime.new_rng()
+        self._registration_type = Registration
 
     def register(
         self,
@@ -96,7 +97,7 @@ class ServiceRegistry:
         """
         if instance is None:
             instance = f"{self._rng.getrandbits(64):016x}"
-        return Registration(
+        return self._registration_type(
             self._kv,
             _prefix_of(service),
             service,

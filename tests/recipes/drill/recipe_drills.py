@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from tests.recipes.checks.barrier_check import barrier_violations
+from tests.recipes.checks.config_check import config_violations
 from tests.recipes.checks.counter_check import counter_violations
+from tests.recipes.checks.election_check import election_violations
 from tests.recipes.checks.exclusion_check import exclusion_violations
+from tests.recipes.checks.registry_check import registry_violations
 from tests.recipes.checks.rw_lock_check import rw_lock_violations
 from tests.recipes.checks.semaphore_check import semaphore_violations
 from tests.recipes.drill.drill import DrillResult
@@ -42,6 +45,11 @@ RECIPE_DRILLS: Final[dict[str, RecipeDrill]] = {
         (exclusion_violations,),
         {"acquired": 3},
     ),
+    "election": RecipeDrill(
+        "tests.recipes.programs.election_program:election_program",
+        (election_violations,),
+        {"acquired": 3, "observed": 6},
+    ),
     "rwlock": RecipeDrill(
         "tests.recipes.programs.rw_lock_program:rw_lock_program",
         (rw_lock_violations,),
@@ -61,5 +69,15 @@ RECIPE_DRILLS: Final[dict[str, RecipeDrill]] = {
         "tests.recipes.programs.counter_program:counter_program",
         (counter_violations,),
         {"added": 6, "read": 3},
+    ),
+    "config": RecipeDrill(
+        "tests.recipes.programs.config_program:config_program",
+        (config_violations,),
+        {"synced": 3, "change": 10},
+    ),
+    "registry": RecipeDrill(
+        "tests.recipes.programs.registry_program:registry_program",
+        (registry_violations,),
+        {"alive": 5, "synced": 3, "took": 1},
     ),
 }

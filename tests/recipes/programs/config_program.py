@@ -8,10 +8,11 @@ from typing import Final
 from pydantic import BaseModel
 
 from qcore.client.programs.program_context import ProgramContext
-from qcore.errors import OutcomeUnknown, QcoreError
+from qcore.errors import OutcomeUnknown
 from qcore.kv import KeyValue
-from qcore.recipes.recipe_errors import is_temporary
 from qcore.recipes.views.config_watch import ConfigWatch
+from tests.recipes.programs.compacting import compact_now_and_then
+from tests.recipes.programs.new_ids import new_id
 
 #: Short, so that the outcome of a write is unknown now and then.
 REQUEST_S: Final = 0.6
@@ -38,14 +39,14 @@ async def config_program(ctx: ProgramContext, make: type[ConfigWatch[Count]] = W
     """Count, watch, and ask for the newest value, without end."""
     kv = KeyValue(ctx.client, timeout_s=REQUEST_S)
     config = make(kv, KEY, Count, default=Count(number=0, update=""))
-    watcher = f"{ctx.random.getrandbits(64):016x}"
+    watcher = new_id(ctx)
     async with config, asyncio.TaskGroup() as tasks:
         tasks.create_task(_follow(ctx, config, f"{watcher}/quick", 0))
         tasks.create_task(_follow(ctx, config, f"{watcher}/slow", 0.3))
         tasks.create_task(_sync(ctx, config))
         tasks.create_task(_count(ctx, config))
         if ctx.number == 1:
-            tasks.create_task(_compact(ctx, kv))
+            tasks.create_task(compact_now_and_then(ctx, kv))
 
 
 async def _follow(
@@ -79,7 +80,7 @@ async def _count(ctx: ProgramContext, config: ConfigWatch[Count]) -> None:
         return Count(number=count.number + 1, update=update)
 
     while True:
-        update = f"{ctx.random.getrandbits(64):016x}"
+        update = new_id(ctx)
         try:
             done = await config.update(add)
         except OutcomeUnknown:  # the history that would say it was compacted
@@ -87,15 +88,3 @@ async def _count(ctx: ProgramContext, config: ConfigWatch[Count]) -> None:
         else:
             ctx.record("written", at=ctx.client.runtime.seconds(), value=done.number, update=update)
         await asyncio.sleep(ctx.random.uniform(0, 0.4))
-
-
-async def _compact(ctx: ProgramContext, kv: KeyValue) -> None:
-    """End the history now and then, so that a watch that is late must read again."""
-    while True:
-        await asyncio.sleep(ctx.random.uniform(0.5, 3))
-        try:
-            status = await kv.status()
-            await kv.compact(status.revision)
-        except QcoreError as error:
-            if not is_temporary(error):
-                ctx.record("not_compacted", why=str(error))

@@ -1,0 +1,1 @@
+"""Tests of the views: `ConfigWatch` and `ServiceRegistry`."""
