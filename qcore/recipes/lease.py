@@ -76,6 +76,7 @@ class Lease:
         self._lease_id = 0
         self._deadline_us = 0
         self._lost: LeaseLost | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._on_lost: dict[object, Callable[[LeaseLost], object]] = {}
         self._last_error: QcoreError | None = None
@@ -144,16 +145,12 @@ class Lease:
 
     @contextlib.contextmanager
     def calling(self, on_lost: Callable[[LeaseLost], object]) -> Iterator[None]:
-        """A context in which `on_lost` is called once if the lease is lost, or is lost already.
-
-        The call comes from whatever notices the loss, which may be code of the current task. So let it only note
-        what happened.
-        """
+        """A context in which the event loop calls `on_lost` once if the lease is lost, or is lost already."""
         registration = object()
         self._on_lost[registration] = on_lost
         try:
             if self._lost is not None:
-                on_lost(self._lost)
+                self._call_later()
             yield
         finally:
             self._on_lost.pop(registration, None)
@@ -192,9 +189,8 @@ class Lease:
                 "give a longer ttl_s"
             )
         self._lease_id, self._deadline_us = lease_id, self._deadline_of(sent_us)
-        self._keeper = asyncio.get_running_loop().create_task(
-            self._keep(sent_us), name=f"qcore-lease-{lease_id}"
-        )
+        self._loop = asyncio.get_running_loop()
+        self._keeper = self._loop.create_task(self._keep(sent_us), name=f"qcore-lease-{lease_id}")
 
     def run(self, coroutine: Coroutine[object, object, None]) -> asyncio.Task[None]:
         """Run a coroutine as a task that `close` awaits."""
@@ -266,9 +262,18 @@ class Lease:
         )
 
     def _lose(self, why: str) -> None:
+        """Note that the lease is lost. Any thread may call this; the event loop calls those who wait for it."""
         self._lost = LeaseLost(why)
-        for call in [*self._on_lost.values()]:
-            call(self._lost)
+        self._call_later()
+
+    def _call_later(self) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._call_all)
+
+    def _call_all(self) -> None:
+        calls, self._on_lost = self._on_lost, {}
+        for call in calls.values():
+            call(self._lost or LeaseLost(self._why_late()))
 
 
 class LeaseGuard:
@@ -299,7 +304,7 @@ class LeaseGuard:
         task = asyncio.current_task()
         assert task is not None, "a coroutine runs in a task"
         self._task, self._cancelling = task, task.cancelling()
-        self._calling = self._lease.calling(self._lost)
+        self._calling = self._lease.calling(self._cancel)
         self._calling.__enter__()
         return self._lease
 
@@ -321,11 +326,7 @@ class LeaseGuard:
         if error is None:
             self._lease.check()
 
-    def _lost(self, _why: LeaseLost) -> None:
-        # Later: the task itself may have noticed the loss, and is about to leave the context.
-        asyncio.get_running_loop().call_soon(self._cancel)
-
-    def _cancel(self) -> None:
+    def _cancel(self, why: LeaseLost) -> None:
         if self._task is not None and not self._is_cancelled:
             self._is_cancelled = True
-            self._task.cancel(str(self._lease.lost))
+            self._task.cancel(str(why))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from qcore.errors import QcoreError
@@ -105,6 +106,10 @@ class Acquirer:
     async def participants(self) -> list[Participant]:
         """See `TicketQueue.participants`."""
         return await self._line.participants()
+
+    def lines(self) -> AsyncIterator[list[Participant]]:
+        """See `TicketQueue.lines`."""
+        return self._line.lines()
 
     async def _join(self, value: str | bytes, kind: str) -> Holding:
         """A place in the line, with its lease."""

@@ -9,7 +9,7 @@ and not all (Hunt et al., "ZooKeeper", 2010, section 2.4: locks without herd eff
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -132,8 +132,30 @@ class TicketQueue:
 
     async def participants(self) -> list[Participant]:
         """Who is in the line, the first one first."""
-        kvs = _in_order((await read_state(self._kv, self._prefix)).kvs)
-        return [Participant(kv.value.decode(errors="replace"), kv.create_revision) for kv in kvs]
+        return _participants((await read_state(self._kv, self._prefix)).kvs)
+
+    async def lines(self) -> AsyncIterator[list[Participant]]:
+        """Who is in the line: now, and after each change. It goes on while the cluster cannot be reached.
+
+        After an outage, or if the history was compacted, it may leave out changes.
+        """
+        while True:
+            try:
+                state = await read_state(self._kv, self._prefix)
+                tickets = {kv.key: kv for kv in state.kvs}
+                yield _participants(tickets.values())
+                watch = self._kv.watch(prefix=self._prefix, from_revision=state.revision + 1)
+                async with watch as changes:
+                    async for change in changes:
+                        if change.kind == "put":
+                            tickets[change.kv.key] = change.kv
+                        else:
+                            tickets.pop(change.kv.key, None)
+                        yield _participants(tickets.values())
+            except QcoreError as error:
+                if not is_temporary(error):
+                    raise
+                await asyncio.sleep(PAUSE_S)
 
     async def wait_turn(self, ticket: Ticket, rule: Rule) -> None:
         """Wait until the rule lets a participant go on, also while the cluster cannot be reached.
@@ -181,6 +203,12 @@ class TicketQueue:
             await anext(changes)
 
 
-def _in_order(kvs: Sequence[KeyVersion]) -> list[KeyVersion]:
+def _participants(kvs: Iterable[KeyVersion]) -> list[Participant]:
+    return [
+        Participant(kv.value.decode(errors="replace"), kv.create_revision) for kv in _in_order(kvs)
+    ]
+
+
+def _in_order(kvs: Iterable[KeyVersion]) -> list[KeyVersion]:
     """The tickets in the order of their creation."""
     return sorted(kvs, key=lambda kv: kv.create_revision)

@@ -100,9 +100,7 @@ class ClientVertex:
     @property
     def process(self) -> ProgramLoop:
         """See `ProgramPlace`."""
-        assert isinstance(self.loop, ProgramLoop), (
-            "a client with faults has an event loop of its own"
-        )
+        assert isinstance(self.loop, ProgramLoop), "a client with faults has a separate event loop"
         return self.loop
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import Final
 
@@ -16,6 +18,8 @@ from qcore.sim.world.random_streams import Streams
 #: A fault begins when its process has run fewer callbacks than this after the drawn time. So it also falls between
 #: steps that take no simulated time, such as a check and the request that relies on it.
 _CALLBACKS: Final = 4
+#: It begins without them after this time, because a program may wait for long.
+_LATEST_US: Final = 100_000
 #: The shortest time between two faults of a client. Without it, a run could have faults without end at one time.
 _SHORTEST_US: Final = 1000
 #: Monotonic clocks begin at a value below this, which differs from client to client.
@@ -56,6 +60,8 @@ class ProcessFaults:
         def stream(name: str) -> Random:
             return streams.get(f"program_faults/{process.client}/{name}")
 
+        #: What begins next, once the process has run so many callbacks.
+        self._pending: Callable[[], None] | None = None
         self._kinds = stream("kind")
         self._kill_fraction = spec.kill_fraction
         self._every = every.sampler(stream("every"))
@@ -72,17 +78,21 @@ class ProcessFaults:
         kills = self._kinds.random() < self._kill_fraction
         callbacks = self._kinds.randrange(_CALLBACKS)
         if self._process.runs:
-            self._process.interrupt_after(callbacks, self._kill if kills else self._pause)
+            fault = partial(self._kill if kills else self._pause)
+            self._pending = fault
+            self._engine.after(_LATEST_US, partial(self._begin, fault))
+            self._process.interrupt_after(callbacks, partial(self._begin, fault))
 
-    @property
-    def _may_begin(self) -> bool:
-        return self._process.runs and self._engine.now < self._until_us
+    def _begin(self, fault: Callable[[], None]) -> None:
+        if fault is self._pending:
+            self._pending = None
+            if self._process.runs and self._engine.now < self._until_us:
+                self._fault.acted += 1
+                fault()
 
     def _pause(self) -> None:
-        if self._may_begin:
-            self._fault.acted += 1
-            self._process.pause()
-            self._engine.after(self._pause_us(), self._resume)
+        self._process.pause()
+        self._engine.after(self._pause_us(), self._resume)
 
     def _resume(self) -> None:
         if self._process.paused_at_us is not None:  # else it continued at the end of the load
@@ -90,10 +100,8 @@ class ProcessFaults:
             self.start()
 
     def _kill(self) -> None:
-        if self._may_begin:
-            self._fault.acted += 1
-            self._process.kill()
-            self._engine.after(self._restart_us(), self._restart)
+        self._process.kill()
+        self._engine.after(self._restart_us(), self._restart)
 
     def _restart(self) -> None:
         if self._engine.now < self._stops_us:

@@ -87,7 +87,9 @@ class ProcessLoop(SimLoop):
         """
         if self.is_abandoned:
             with self.entered(), warnings.catch_warnings():
-                warnings.simplefilter("ignore", RuntimeWarning)  # of coroutines that a `finally` makes
+                warnings.simplefilter(
+                    "ignore", RuntimeWarning
+                )  # of coroutines that a `finally` makes
                 for _ in range(_CLOSE_ATTEMPTS):
                     tasks, self._tasks = self._tasks, {}
                     if not tasks:
@@ -107,7 +109,7 @@ def _close_completely(task: SimTask[Any]) -> None:
             return
         try:
             task.context.run(coro.close)
-        except (Exception, SystemExit, asyncio.CancelledError):  # noqa: BLE001  # the process is dead, so its errors are those of nobody
+        except (Exception, SystemExit, asyncio.CancelledError):  # noqa: BLE001  # the process is dead, so nothing reports its errors
             continue
 
 
