@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from qcore.recipes.queues.queue_items import QueueItem
     from qcore.recipes.queues.work_queue import DeadLetter, Queue, QueueSize, Taking
     from qcore.recipes.recipe_errors import LeaseLost, NotAcquired
+    from qcore.recipes.schedules.run_once import RunOnce
+    from qcore.recipes.schedules.slot_records import SlotRecord
+    from qcore.recipes.schedules.slot_run import SlotRun
     from qcore.recipes.synchronous.sync_queue import SyncQueue, SyncQueueItem, SyncTaking
 else:
     __getattr__, __dir__ = lazy_names(
@@ -32,6 +35,9 @@ else:
             "qcore.recipes.queues.queue_items": ("QueueItem",),
             "qcore.recipes.queues.work_queue": ("DeadLetter", "Queue", "QueueSize", "Taking"),
             "qcore.recipes.recipe_errors": ("LeaseLost", "NotAcquired"),
+            "qcore.recipes.schedules.run_once": ("RunOnce",),
+            "qcore.recipes.schedules.slot_records": ("SlotRecord",),
+            "qcore.recipes.schedules.slot_run": ("SlotRun",),
             "qcore.recipes.synchronous.sync_queue": ("SyncQueue", "SyncQueueItem", "SyncTaking"),
         },
     )
@@ -48,6 +54,9 @@ __all__ = [
     "Queue",
     "QueueItem",
     "QueueSize",
+    "RunOnce",
+    "SlotRecord",
+    "SlotRun",
     "SyncQueue",
     "SyncQueueItem",
     "SyncTaking",
