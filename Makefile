@@ -8,7 +8,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-a
   --custom-compile-command "make lock" $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help compile demo docs notebooks test test-compiled test-long soak coverage check fix bench bench-check bench-peers lock clean run-deps dev-deps deploy-deps
+.PHONY: help compile demo docs notebooks test test-compiled test-long soak drill coverage check fix bench bench-check bench-peers lock clean run-deps dev-deps deploy-deps
 
 # The tests that measure the coverage: those that need core, replica and storage, without the slow ones.
 COVERAGE_TESTS := tests/core tests/fixtures tests/foundation tests/replica tests/storage tests/recovery tests/pitfalls tests/node/peers tests/sim/faults
@@ -59,6 +59,9 @@ SOAK = $(if $(LEADER_KILLS),--nodes 3 --leader-kills $(LEADER_KILLS),--minutes $
 soak: $(VENV)/.dev-deps ## real nodes under load and faults for MINUTES=30, or LEADER_KILLS=1000; report in out/soak.md
 	@mkdir -p out
 	@$(BIN)/python -m tests.soak $(SOAK) --seed $(or $(SEED),1) --report out/soak.md
+
+drill: $(VENV)/.dev-deps ## each recipe, or RECIPE=lock, with FAULTS=100 faults of real workers and nodes
+	@$(BIN)/python -m tests.recipes.drill --recipe $(or $(RECIPE),all) --faults $(or $(FAULTS),100) --seed $(or $(SEED),1)
 
 coverage: $(VENV)/.dev-deps ## branch coverage of qcore; fails below 100 % of core, replica and storage
 	@rm -rf out/coverage && mkdir -p out/coverage

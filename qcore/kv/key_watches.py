@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -25,6 +25,15 @@ class KeyWatch:
 
     def __init__(self, watch: Watch[MachineChange]) -> None:
         self._watch = watch
+
+    @property
+    def is_served(self) -> bool:
+        """See `qcore.client.Watch.is_served`."""
+        return self._watch.is_served
+
+    def when_resumed(self, call: Callable[[], Awaitable[object]]) -> None:
+        """Await this after the watch was resumed; see `qcore.client.Watch.on_resumed`."""
+        self._watch.on_resumed = call
 
     async def __aenter__(self) -> Self:
         """Begin to watch. After this, no change is missed."""

@@ -13,8 +13,12 @@ from typing import TYPE_CHECKING
 from qcore.lazy_names import lazy_names
 
 if TYPE_CHECKING:
+    from qcore.recipes.barrier import Barrier
     from qcore.recipes.holding.held import Held
+    from qcore.recipes.holding.leader_election import LeaderElection
     from qcore.recipes.holding.lock import Lock
+    from qcore.recipes.holding.rw_lock import RWLock
+    from qcore.recipes.holding.semaphore import Semaphore
     from qcore.recipes.holding.tickets import Participant
     from qcore.recipes.lease import Lease, LeaseGuard
     from qcore.recipes.queues.queue_items import QueueItem
@@ -23,28 +27,90 @@ if TYPE_CHECKING:
     from qcore.recipes.schedules.run_once import RunOnce
     from qcore.recipes.schedules.slot_records import SlotRecord
     from qcore.recipes.schedules.slot_run import SlotRun
+    from qcore.recipes.synchronous.sync_held import SyncHeld, SyncLease
+    from qcore.recipes.synchronous.sync_leader_election import SyncLeaderElection
+    from qcore.recipes.synchronous.sync_lock import SyncLock
     from qcore.recipes.synchronous.sync_queue import SyncQueue, SyncQueueItem, SyncTaking
+    from qcore.recipes.synchronous.sync_run_once import SyncRunOnce, SyncSlotRun
+    from qcore.recipes.views.config_content import ConfigChange, InvalidContent
+    from qcore.recipes.views.config_watch import ConfigChanges, ConfigWatch
+    from qcore.recipes.views.registration import Registration
+    from qcore.recipes.views.service_instances import Instance, InstancesChange
+    from qcore.recipes.views.service_registry import ServiceRegistry
+    from qcore.recipes.views.service_view import ServiceChanges, ServiceView
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         {
+            "qcore.recipes.barrier": ("Barrier",),
             "qcore.recipes.holding.held": ("Held",),
+            "qcore.recipes.holding.leader_election": ("LeaderElection",),
             "qcore.recipes.holding.lock": ("Lock",),
+            "qcore.recipes.holding.rw_lock": ("RWLock",),
+            "qcore.recipes.holding.semaphore": ("Semaphore",),
             "qcore.recipes.holding.tickets": ("Participant",),
-            "qcore.recipes.lease": ("Lease", "LeaseGuard"),
+            "qcore.recipes.lease": (
+                "Lease",
+                "LeaseGuard",
+            ),
             "qcore.recipes.queues.queue_items": ("QueueItem",),
-            "qcore.recipes.queues.work_queue": ("DeadLetter", "Queue", "QueueSize", "Taking"),
-            "qcore.recipes.recipe_errors": ("LeaseLost", "NotAcquired"),
+            "qcore.recipes.queues.work_queue": (
+                "DeadLetter",
+                "Queue",
+                "QueueSize",
+                "Taking",
+            ),
+            "qcore.recipes.recipe_errors": (
+                "LeaseLost",
+                "NotAcquired",
+            ),
             "qcore.recipes.schedules.run_once": ("RunOnce",),
             "qcore.recipes.schedules.slot_records": ("SlotRecord",),
             "qcore.recipes.schedules.slot_run": ("SlotRun",),
-            "qcore.recipes.synchronous.sync_queue": ("SyncQueue", "SyncQueueItem", "SyncTaking"),
+            "qcore.recipes.synchronous.sync_held": (
+                "SyncHeld",
+                "SyncLease",
+            ),
+            "qcore.recipes.synchronous.sync_leader_election": ("SyncLeaderElection",),
+            "qcore.recipes.synchronous.sync_lock": ("SyncLock",),
+            "qcore.recipes.synchronous.sync_queue": (
+                "SyncQueue",
+                "SyncQueueItem",
+                "SyncTaking",
+            ),
+            "qcore.recipes.synchronous.sync_run_once": ("SyncRunOnce", "SyncSlotRun"),
+            "qcore.recipes.views.config_content": (
+                "ConfigChange",
+                "InvalidContent",
+            ),
+            "qcore.recipes.views.config_watch": (
+                "ConfigWatch",
+                "ConfigChanges",
+            ),
+            "qcore.recipes.views.registration": ("Registration",),
+            "qcore.recipes.views.service_instances": (
+                "Instance",
+                "InstancesChange",
+            ),
+            "qcore.recipes.views.service_registry": ("ServiceRegistry",),
+            "qcore.recipes.views.service_view": (
+                "ServiceView",
+                "ServiceChanges",
+            ),
         },
     )
 
 __all__ = [
+    "Barrier",
+    "ConfigChange",
+    "ConfigChanges",
+    "ConfigWatch",
     "DeadLetter",
     "Held",
+    "Instance",
+    "InstancesChange",
+    "InvalidContent",
+    "LeaderElection",
     "Lease",
     "LeaseGuard",
     "LeaseLost",
@@ -54,11 +120,23 @@ __all__ = [
     "Queue",
     "QueueItem",
     "QueueSize",
+    "RWLock",
+    "Registration",
     "RunOnce",
+    "Semaphore",
+    "ServiceChanges",
+    "ServiceRegistry",
+    "ServiceView",
     "SlotRecord",
     "SlotRun",
+    "SyncHeld",
+    "SyncLeaderElection",
+    "SyncLease",
+    "SyncLock",
     "SyncQueue",
     "SyncQueueItem",
+    "SyncRunOnce",
+    "SyncSlotRun",
     "SyncTaking",
     "Taking",
 ]

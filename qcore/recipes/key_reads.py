@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from qcore.errors import ConfigError, RemoteProtocolError
@@ -30,12 +34,20 @@ async def read_state(kv: KeyValue, prefix: str | bytes, *, keys_only: bool = Fal
     Raises:
         RevisionCompacted: the revision was compacted while later pages were read.
     """
-    page = await kv.range(Range(prefix=prefix, keys_only=keys_only))
-    kvs, revision = [*page.kvs], page.revision
+    return await read_range(kv, Range(prefix=prefix, keys_only=keys_only))
+
+
+async def read_range(kv: KeyValue, request: Range) -> State:
+    """All keys of a range, as of one revision: that of the request, or the newest one.
+
+    Raises:
+        RevisionCompacted: the revision was compacted, perhaps while later pages were read.
+        RevisionInFuture: the cluster has not reached the revision.
+    """
+    page = await kv.range(request)
+    kvs, revision = [*page.kvs], page.revision if request.revision is None else request.revision
     while page.after is not None:
-        page = await kv.range(
-            Range(prefix=prefix, after=page.after, revision=revision, keys_only=keys_only)
-        )
+        page = await kv.range(replace(request, after=page.after, revision=revision))
         kvs += page.kvs
     return State(kvs, revision)
 
@@ -65,3 +77,18 @@ def prefix_of(recipe: str, name: str) -> str:
             f"{recipe}: the name {name!r} is empty, or has an empty part: write it like 'jobs/nightly'"
         )
     return f"{recipe}/{name}//"
+
+
+def integer_of(version: KeyVersion) -> int:
+    """The integer that a key holds, as decimal digits.
+
+    Raises:
+        ConfigError: it holds something else, or more digits than Python converts.
+    """
+    if re.fullmatch(rb"-?[0-9]+", version.value):
+        with contextlib.suppress(ValueError):
+            return int(version.value)
+    raise ConfigError(
+        f"the key {version.key.decode(errors='replace')} holds {version.value[:50]!r}, which is no integer of at most "
+        f"{sys.get_int_max_str_digits()} decimal digits: another program has written it; correct or delete it"
+    )

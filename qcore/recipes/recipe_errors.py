@@ -20,6 +20,10 @@ class NotAcquired(QcoreError, TimeoutError):
     """It was not this one's turn before the time was over. Nothing is held, and nothing waits any more."""
 
 
+class NotAvailable(QcoreError, LookupError):
+    """There is none now: no content that fits the model of a configuration, or no instance of a service."""
+
+
 def is_temporary(error: QcoreError) -> bool:
     """Whether the same may succeed later: the cluster cannot be reached now, has no leader, or has moved on.
 

@@ -13,7 +13,7 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from qcore.client.client import Client
 from qcore.client.sessions.session import WINDOW
-from qcore.client.sessions.session_pool import Place, SessionPool
+from qcore.client.sessions.session_pool import LIFETIME_S, Place, SessionPool
 from qcore.errors import (
     DeadlineExceeded,
     NotLeader,
@@ -23,6 +23,8 @@ from qcore.errors import (
     RemoteProtocolError,
     SessionExpired,
 )
+from qcore.runtime.interface import Runtime
+from qcore.runtime.real import REAL, AsyncioRuntime
 
 #: Takes the number of the write (from 0); returns an error, None to answer, or "lost" to abort the connection.
 Script = Callable[[int], QcoreError | str | None]
@@ -81,10 +83,12 @@ def rejected(error: QcoreError) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def serving(server: SessionServer, timeout_s: float = 5.0) -> AsyncIterator[Client]:
+async def serving(
+    server: SessionServer, timeout_s: float = 5.0, runtime: Runtime = REAL
+) -> AsyncIterator[Client]:
     async with serve(server.handle, "127.0.0.1", 0) as listening:
         address = f"127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-        async with Client([address], timeout_s=timeout_s) as client:
+        async with Client([address], timeout_s=timeout_s, runtime=runtime) as client:
             yield client
 
 
@@ -124,6 +128,35 @@ def test_a_session_that_expires_under_a_lost_write_is_reported() -> None:
             with pytest.raises(OutcomeUnknown, match="read before you write again"):
                 await delete(client)
         assert server.opened == 1
+
+    asyncio.run(scenario())
+
+
+class StoppedRuntime(AsyncioRuntime):
+    """The runtime of a process that was stopped for a while."""
+
+    stopped_us = 0
+
+    def monotonic_us(self) -> int:
+        return REAL.monotonic_us() + self.stopped_us
+
+
+def test_a_session_is_not_used_after_a_long_stop() -> None:
+    """The process was stopped: its session has expired, and its connection loses what is sent first."""
+
+    async def scenario() -> None:
+        def script(number: int) -> QcoreError | str | None:
+            if number == 1:
+                return "lost"
+            return SessionExpired("idle") if number and server.seen[-1]["id"] == 1 else None
+
+        server, runtime = SessionServer(script), StoppedRuntime()
+        async with serving(server, runtime=runtime) as client:
+            await delete(client)
+            runtime.stopped_us = int(LIFETIME_S * 1e6)
+            await delete(client)
+            await delete(client)
+        assert server.applied == [(1, 1), (2, 1), (2, 2)]
 
     asyncio.run(scenario())
 

@@ -22,7 +22,7 @@ cluster:
   snapshot_entries: 60
   keep_entries: 20
   disk: {latency_ms: {uniform: [1, 10]}}
-network: {latency_ms: {uniform: [1, 8]}, clients: {loss: 0.003}}
+network: {latency_ms: {uniform: [1, 8]}, clients: {loss: 0.01}}
 workload:
   clients: 4
   program_faults:

@@ -18,7 +18,7 @@ from qcore.client.methods.call_options import (
 )
 from qcore.client.request_sender import Json, RequestSender
 from qcore.client.sessions.session import ClientSession
-from qcore.client.sessions.session_pool import SessionPool
+from qcore.client.sessions.session_pool import LIFETIME_S, SessionPool
 from qcore.display import truncate
 from qcore.errors import OutcomeUnknown, RemoteProtocolError, SessionExpired
 from qcore.transport.address import Address
@@ -48,7 +48,9 @@ class ClientMethods:
         self._timeout_s = timeout_s
         self._attempt_timeout_s = attempt_timeout_s
         self._pool = (
-            SessionPool(self._open_session, sender.not_sent, sender) if exactly_once else None
+            SessionPool(self._open_session, sender.not_sent, sender, sender.runtime.monotonic_us)
+            if exactly_once
+            else None
         )
         if self._pool is not None:
             sender.event_loop.when_new(self._pool.new_loop)
@@ -123,7 +125,7 @@ class ClientMethods:
         return await self._sender.send_with_retries(ask, timeout_s=timeout_s)
 
     async def _open_session(self, left_s: float) -> ClientSession:
-        return await ClientSession.open(self, timeout_s=left_s)
+        return await ClientSession.open(self, lifetime_s=LIFETIME_S, timeout_s=left_s)
 
     async def _read(
         self,

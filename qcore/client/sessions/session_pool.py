@@ -2,6 +2,9 @@
 
 One session has room for `WINDOW` commands. The pool opens a session when the others have no room, and uses the oldest
 session that has room, so sessions that are no longer needed expire. Commands without a session wait here, in order.
+
+A session that was not used for most of its lifetime is not used again: it may have expired, for example because the
+process was stopped. Its connection may be dead, too, and a write that is lost in both has an unknown outcome.
 """
 
 from __future__ import annotations
@@ -17,6 +20,11 @@ from qcore.errors import QcoreError, SessionExpired
 
 #: The most sessions of one client. They have room for the most requests that a client keeps in progress.
 _MAX_SESSIONS: Final = 24
+
+#: The cluster keeps a session that is not used for so long, seconds.
+LIFETIME_S: Final = 60.0
+#: The pool uses it again only within most of that time, because a command takes a while to arrive.
+_USED_US: Final = int(0.8 * LIFETIME_S * 1_000_000)
 
 #: How often the deadlines of waiting commands are checked, seconds.
 _POLL_INTERVAL_S: Final = 0.02
@@ -71,6 +79,7 @@ class SessionPool:
         open_session: opens a session; takes the seconds left.
         not_sent: makes the error of a command that was never sent.
         clock: for the timeouts.
+        now_us: microseconds that count the time in which this process or its machine was stopped.
     """
 
     def __init__(
@@ -78,12 +87,17 @@ class SessionPool:
         open_session: Callable[[float], Awaitable[ClientSession]],
         not_sent: Callable[[], QcoreError],
         clock: Clock,
+        now_us: Callable[[], int],
     ) -> None:
+        self._now_us = now_us
         self._open_session = open_session
         self._not_sent = not_sent
         self._clock = clock
         self._sessions: list[ClientSession] = []
+        #: When each of them was opened or used, the latest time.
+        self._used_us: dict[ClientSession, int] = {}
         self._opening: asyncio.Future[ClientSession] | None = None
+        self._opening_since_us = 0
         self._waiting: deque[_Waiting] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -123,6 +137,7 @@ class SessionPool:
     async def close(self, timeout_s: float) -> None:
         """Close the sessions without a command in progress. What cannot be closed in this time expires."""
         sessions, self._sessions = self._sessions, []
+        self._used_us.clear()
         if self._opening is not None:
             self._opening.cancel()
             self._opening = None
@@ -148,6 +163,11 @@ class SessionPool:
     def _place(self) -> Place | None:
         for session in self._sessions:
             if session.has_room:
+                now_us = self._now_us()
+                if now_us - self._used_us[session] >= _USED_US:
+                    self._forget(session)
+                    return self._place()
+                self._used_us[session] = now_us
                 return Place(session, session.begin())
         return None
 
@@ -205,6 +225,7 @@ class SessionPool:
         if not self._waiting or self._opening is not None or len(self._sessions) >= _MAX_SESSIONS:
             return
         left_s = max(0.0, self._waiting[0].deadline - self._clock.now())
+        self._opening_since_us = self._now_us()
         self._opening = asyncio.ensure_future(self._open_session(left_s))
         self._opening.add_done_callback(self._opened)
 
@@ -216,7 +237,9 @@ class SessionPool:
         if error is not None:
             self._fail_waiting(error)
         elif not opening.cancelled():
-            self._sessions.append(opening.result())
+            session = opening.result()
+            self._sessions.append(session)
+            self._used_us[session] = self._opening_since_us
         self._serve_waiting()
 
     def _fail_waiting(self, error: BaseException) -> None:
@@ -230,3 +253,4 @@ class SessionPool:
     def _forget(self, session: ClientSession) -> None:
         if session in self._sessions:
             self._sessions.remove(session)
+            del self._used_us[session]

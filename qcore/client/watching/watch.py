@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Generic, Self, TypeVar
@@ -71,6 +71,10 @@ class Watch(Generic[C]):
 
     If changes come faster than the program takes them, up to 4,096 wait in the client. Then the client ends the
     registration at the node, and resumes after the last change that waits once the program has taken them all.
+
+    Attributes:
+        on_resumed: awaited after the watch was resumed, before a change that came after that is returned. If it raises
+            an error, the iteration does, and it is awaited again by the next one. None for nothing.
     """
 
     def __init__(
@@ -94,6 +98,8 @@ class Watch(Generic[C]):
         self._busy = False
         self._in_context = False
         self._closed = False
+        self._was_registered = self._is_resumed = False
+        self.on_resumed: Callable[[], Awaitable[object]] | None = None
 
     @property
     def position(self) -> WatchPosition | None:
@@ -165,18 +171,25 @@ class Watch(Generic[C]):
             )
         self._busy = True
         try:
-            while not self._waiting:
+            while not self._waiting or self._is_resumed:
                 if self._closed:
                     raise StopAsyncIteration
                 if self._failure is not None:
                     raise self._failure
-                if not self.is_served:
+                if self._is_resumed:
+                    await self._report_resumed()
+                elif not self.is_served:
                     await self._register()
-                elif not self._waiting:
+                else:
                     await self._wait()
             return self._take()
         finally:
             self._busy = False
+
+    async def _report_resumed(self) -> None:
+        if self.on_resumed is not None:
+            await self.on_resumed()
+        self._is_resumed = False
 
     def _take(self) -> C:
         notification, position, size = self._waiting.popleft()
@@ -206,6 +219,8 @@ class Watch(Generic[C]):
         if self._received is None:
             self._received = self._taken = registered.after
         self._registered = registered
+        self._is_resumed = self._was_registered
+        self._was_registered = True
         registered.routes.add(registered.token, self)
         if self._closed:
             self._unregister()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from qcore.errors import QcoreError
@@ -50,6 +50,7 @@ class Acquirer:
         value: str | bytes = b"",
         kind: str = "",
         timeout_s: float | None = None,
+        before_joining: Callable[[], Awaitable[object]] | None = None,
     ) -> Held:
         """Join the line, and wait for the turn, also while the cluster cannot be reached.
 
@@ -59,6 +60,7 @@ class Acquirer:
             rule: when it is its turn.
             value, kind: of its ticket.
             timeout_s: how long to wait; None for any time.
+            before_joining: awaited before it joins the line. It is tried again if the cluster cannot be reached.
 
         Raises:
             NotAcquired: the time was over first.
@@ -70,6 +72,8 @@ class Acquirer:
             async with asyncio.timeout(timeout_s):
                 while True:
                     try:
+                        if before_joining is not None:
+                            await before_joining()
                         holding = await self._join(value, kind)
                         await self._wait_turn(holding, rule)
                     except QcoreError as error:

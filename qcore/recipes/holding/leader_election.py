@@ -33,8 +33,8 @@ class LeaderElection:
         await election.run(schedule)  # schedule(leadership) is cancelled when the leadership is lost
 
     **Guarantee.** No two workers pass `Held.check` of their leadership at the same time, as long as clocks differ
-    in speed by less than `max_drift`. Workers lead in the order in which they began to campaign. Each leader has a larger fencing
-    token than all before it. What a leader does must end soon after it is cancelled, or carry the token.
+    in speed by less than `max_drift`. Workers lead in the order in which they began to campaign. Each leader has a
+    larger fencing token than all before it. What a leader does must end soon after it is cancelled, or carry the token.
 
     - Disconnect: if no keep-alive succeeds in time, the leadership is lost, and the task is cancelled with `LeaseLost`.
     - Pause of the process: if it is longer than `ttl_s`, another worker leads. `check` says so as soon as the process

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from types import TracebackType
 from typing import TYPE_CHECKING
 
-from qcore.errors import ConfigError
 from qcore.recipes.holding.acquiring import Acquirer
+from qcore.recipes.holding.task_contexts import TaskContexts
 from qcore.recipes.holding.tickets import nothing_before
 from qcore.recipes.key_reads import prefix_of
 from qcore.recipes.lease import DEFAULT_MAX_DRIFT, DEFAULT_TTL_S
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from qcore.recipes.lease import Lease
 
 
-class Lock:
+class Lock(TaskContexts):
     """A lock that one holder at a time has, and that survives the end of its holder.
 
         lock = Lock(kv, "jobs/nightly", ttl_s=10)
@@ -64,14 +63,15 @@ class Lock:
         max_drift: float = DEFAULT_MAX_DRIFT,
         lease: Lease | None = None,
     ) -> None:
+        super().__init__(
+            f"lock {name}", no_nesting=None if reentrant else "make it with reentrant=True"
+        )
         self.name = name
         self._reentrant = reentrant
         prefix = prefix_of("lock", name)
         self._acquirer = Acquirer(kv, prefix, ttl_s=ttl_s, max_drift=max_drift, lease=lease)
         #: What each task, or other holder, has acquired last and not released. For reentrant locks only.
         self._held: dict[object, Held] = {}
-        #: The contexts that the tasks have entered, the innermost last.
-        self._entered: dict[object, list[Held]] = {}
 
     async def acquire(
         self, *, timeout_s: float | None = None, label: str = "", holder: object = None
@@ -109,34 +109,6 @@ class Lock:
     async def line(self) -> list[Participant]:
         """Who holds the lock, and who waits for it, in this order."""
         return await self._acquirer.participants()
-
-    async def __aenter__(self) -> Held:
-        """Acquire the lock, and guard the current task.
-
-        Raises:
-            ConfigError: this task is in the lock already, and the lock is not reentrant.
-        """
-        task = asyncio.current_task()
-        if task in self._entered and not self._reentrant:
-            raise ConfigError(
-                f"lock {self.name}: this task has entered it already: make it with reentrant=True"
-            )
-        held = await (await self.acquire()).__aenter__()
-        self._entered.setdefault(task, []).append(held)
-        return held
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        task = asyncio.current_task()
-        entered = self._entered[task]
-        held = entered.pop()
-        if not entered:
-            del self._entered[task]
-        await held.__aexit__(kind, error, trace)
 
     def _who(self, holder: object) -> object:
         return asyncio.current_task() if holder is None else holder

@@ -9,6 +9,7 @@ and not all (Hunt et al., "ZooKeeper", 2010, section 2.4: locks without herd eff
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -44,13 +45,15 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True)
 class WaitFor:
-    """What a participant waits for: the deletion of a ticket.
+    """What a participant waits for: the deletion of tickets.
 
     Attributes:
         key: that ticket; None for any.
+        count: how many must be deleted before it can be the participant's turn.
     """
 
     key: bytes | None = None
+    count: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +63,12 @@ class Participant:
     Attributes:
         label: what it says about itself.
         token: its token.
+        kind: what it asks for, if the line has several kinds: of an `RWLock`, `read` or `write`.
     """
 
     label: str
     token: int
+    kind: str = ""
 
 
 #: From the tickets before a participant's, the first of the line first: None if it may go on, else what it waits for.
@@ -73,6 +78,12 @@ Rule = Callable[[Sequence[KeyVersion]], WaitFor | None]
 def nothing_before(before: Sequence[KeyVersion]) -> WaitFor | None:
     """The rule of a lock: the first of the line may go on. Each of the others waits for the one before it."""
     return WaitFor(before[-1].key) if before else None
+
+
+def kind_of(key: bytes) -> str:
+    """The kind of the ticket with this key; empty if it has none."""
+    lease_number_kind = key.rpartition(b"/")[2].split(b"-", 2)
+    return lease_number_kind[2].decode() if len(lease_number_kind) == 3 else ""
 
 
 class TicketQueue:
@@ -87,18 +98,30 @@ class TicketQueue:
         self._kv = kv
         self._prefix = prefix
 
-    async def enter(self, lease: Lease, value: str | bytes = b"", *, kind: str = "") -> Ticket:
+    def new_key(self, lease: Lease, kind: str = "") -> bytes:
+        """The key of a new ticket. `kind` says what it asks for; see `kind_of`."""
+        return f"{self._prefix}{lease.new_name()}{f'-{kind}' if kind else ''}".encode()
+
+    async def enter(
+        self,
+        lease: Lease,
+        value: str | bytes = b"",
+        *,
+        kind: str = "",
+        key: bytes | None = None,
+    ) -> Ticket:
         """Join the end of the line.
 
         Args:
             lease: deletes the ticket when it ends.
             value: the value of the ticket's key.
-            kind: a text at the end of its key.
+            kind: what it asks for; see `new_key`.
+            key: the key of the ticket, from `new_key`; None for a new one.
 
         Raises:
             LeaseLost: the lease has ended.
         """
-        key = f"{self._prefix}{lease.new_name()}{kind}".encode()
+        key = key or self.new_key(lease, kind)
         while True:
             try:
                 done = await self._kv.txn(
@@ -169,7 +192,11 @@ class TicketQueue:
                     revision, waits_for = await self._look(ticket, rule)
                     if waits_for is None:
                         return
-                    await self._wait_deleted(waits_for, revision)
+                    # A node that fails without a sign is noticed by its watches after 10 to 15 s. The lease says how
+                    # long a participant may fail unnoticed, so this look is made as often.
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(ticket.lease.ttl_s):
+                            await self._wait_deleted(waits_for, revision)
                 except QcoreError as error:
                     if not is_temporary(error):
                         raise
@@ -196,16 +223,18 @@ class TicketQueue:
         return state.revision, rule(before)
 
     async def _wait_deleted(self, waits_for: WaitFor, revision: int) -> None:
-        """Wait until a ticket is deleted after a revision."""
+        """Wait until so many tickets are deleted after a revision."""
         key, prefix = waits_for.key, self._prefix if waits_for.key is None else None
         watch = self._kv.watch(key, prefix=prefix, from_revision=revision + 1, kinds=["delete"])
         async with watch as changes:
-            await anext(changes)
+            for _ in range(waits_for.count):
+                await anext(changes)
 
 
 def _participants(kvs: Iterable[KeyVersion]) -> list[Participant]:
     return [
-        Participant(kv.value.decode(errors="replace"), kv.create_revision) for kv in _in_order(kvs)
+        Participant(kv.value.decode(errors="replace"), kv.create_revision, kind_of(kv.key))
+        for kv in _in_order(kvs)
     ]
 
 

@@ -95,6 +95,7 @@ def run_drill(
     faults: int = 100,
     seed: int = 1,
     settle_s: float = 5.0,
+    aimed: float = 0.5,
     kinds: Sequence[str] = KINDS,
 ) -> DrillResult:
     """Run a client program in worker processes against real nodes, and make faults.
@@ -111,6 +112,7 @@ def run_drill(
         faults: how many faults.
         seed: seeds the faults and the programs.
         settle_s: how long all processes run without a fault at the end, seconds.
+        aimed: the share of faults of workers that strike the one with the newest record, which is often a holder.
         kinds: only these faults; see `KINDS`.
 
     Raises:
@@ -139,7 +141,7 @@ def run_drill(
                 WorkerProcess(program, cluster.endpoints, number, workers, seed, directory, guard)
                 for number in range(1, workers + 1)
             ]
-            course = _Course(Scene(cluster, crew, ttl_s), seed, faults, settle_s, kinds)
+            course = _Course(Scene(cluster, crew, ttl_s, aimed), seed, faults, settle_s, kinds)
             course.run()
             return course.result()
     finally:

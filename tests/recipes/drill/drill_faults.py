@@ -47,6 +47,7 @@ class Scene:
 
     Attributes:
         ttl_s: the time to live of the program's leases.
+        aimed: the share of faults of workers that strike the one with the newest record, which is often a holder.
         made: the faults that are over.
         stop: no more faults, because something went wrong.
     """
@@ -54,6 +55,7 @@ class Scene:
     cluster: ProcessCluster
     workers: list[WorkerProcess]
     ttl_s: float
+    aimed: float
     made: list[DrillFault] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -66,17 +68,21 @@ class Scene:
     @contextmanager
     def a_worker(self, rng: Random) -> Iterator[WorkerProcess]:
         """A worker that runs and has no other fault."""
-        worker = wait_for(lambda: self._take(rng), PATIENCE_S, "a worker that runs")
+        is_aimed, place = rng.random() < self.aimed, rng.random()
+        worker = wait_for(lambda: self._take(is_aimed, place), PATIENCE_S, "a worker that runs")
         try:
             yield worker
         finally:
             with self._lock:
                 self._under_fault.remove(worker.number)
 
-    def _take(self, rng: Random) -> WorkerProcess | None:
+    def _take(self, is_aimed: bool, place: float) -> WorkerProcess | None:
         """A worker without a fault; None if the one that was drawn is only starting."""
         with self._lock:
-            worker = rng.choice([w for w in self.workers if w.number not in self._under_fault])
+            free = [each for each in self.workers if each.number not in self._under_fault]
+            worker = free[int(place * len(free))]
+            if is_aimed:
+                worker = max(free, key=WorkerProcess.last_record_ns)
             if not worker.has_started or worker.exit_code is not None:
                 return None
             self._under_fault.add(worker.number)

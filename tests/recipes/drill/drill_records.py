@@ -114,6 +114,6 @@ def ttl_of(reference: str) -> float:
     found = getattr(importlib.import_module(module_name), "TTL_S", None)
     if not isinstance(found, int | float):
         raise ConfigError(
-            f"{module_name} has no TTL_S: the drill needs it to pause a worker for longer"
+            f"{module_name} has no TTL_S: give one, by which the drill pauses workers, even if there are no leases"
         )
     return float(found)

@@ -119,6 +119,11 @@ class WorkerProcess:
             bool(self._files) and self._files[-1].exists() and bool(read_records(self._files[-1]))
         )
 
+    def last_record_ns(self) -> int:
+        """When the last process wrote its last record, by the clock of files; 0 if it has written none."""
+        file = self._files[-1]
+        return file.stat().st_mtime_ns if file.exists() else 0
+
     def records(self) -> list[DrillRecord]:
         """The records of all its processes, in order."""
         return [record for file in self._files for record in read_records(file)]

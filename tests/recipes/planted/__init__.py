@@ -1,1 +1,1 @@
-"""Mistakes in recipes, planted to show that the checks find them."""
+"""Recipes with planted mistakes, which the checks must find."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
-from qcore.client.programs.program_context import ProgramContext
+from qcore.client.programs.program_context import ClientProgram, ProgramContext
 from qcore.kv import KeyValue
 from qcore.recipes import LeaseLost, Lock
 from tests.recipes.programs.holder_records import record_acquired, record_held
@@ -13,16 +14,25 @@ from tests.recipes.programs.holder_records import record_acquired, record_held
 TTL_S: Final = 1.5
 
 
+def lock_program_of(make: Callable[[KeyValue], Lock]) -> ClientProgram:
+    """The program with another lock, such as one with a mistake."""
+
+    async def program(ctx: ProgramContext) -> None:
+        lock = make(KeyValue(ctx.client))
+        while True:
+            try:
+                async with lock as held:
+                    record_acquired(ctx, held)
+                    for _ in range(ctx.random.randint(1, 10)):
+                        await asyncio.sleep(ctx.random.uniform(0.01, 0.2))
+                        record_held(ctx, held)
+            except LeaseLost as lost:
+                ctx.record("lost", why=str(lost))
+            await asyncio.sleep(ctx.random.uniform(0, 0.1))
+
+    return program
+
+
 async def lock_program(ctx: ProgramContext) -> None:
     """Take the lock again and again, and work while it is held."""
-    lock = Lock(KeyValue(ctx.client), "shared", ttl_s=TTL_S)
-    while True:
-        try:
-            async with lock as held:
-                record_acquired(ctx, held)
-                for _ in range(ctx.random.randint(1, 6)):
-                    await asyncio.sleep(ctx.random.uniform(0.01, 0.3))
-                    record_held(ctx, held)
-        except LeaseLost as lost:
-            ctx.record("lost", why=str(lost))
-        await asyncio.sleep(ctx.random.uniform(0, 0.1))
+    await lock_program_of(lambda kv: Lock(kv, "shared", ttl_s=TTL_S))(ctx)

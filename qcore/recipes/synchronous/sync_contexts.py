@@ -1,0 +1,66 @@
+"""`SyncContexts`: the part of a synchronous lock, semaphore and the like that `with` uses."""
+
+from __future__ import annotations
+
+import threading
+from abc import abstractmethod
+from types import TracebackType
+from typing import TYPE_CHECKING, TypeVar
+
+from qcore.client.synchronous.sync_facade import SyncFacade
+from qcore.errors import ConfigError
+
+if TYPE_CHECKING:
+    from qcore.client.synchronous.sync_facade import RunsCoroutines
+    from qcore.recipes.synchronous.sync_held import SyncHeld
+
+_A_co = TypeVar("_A_co", covariant=True)
+
+
+class SyncContexts(SyncFacade[_A_co]):
+    """The base class of what many threads may enter, each for itself. See `TaskContexts`.
+
+    Args:
+        wrapped, runner: see `SyncFacade`.
+        title, no_nesting: see `TaskContexts`. Here a thread takes the place of a task.
+    """
+
+    def __init__(
+        self, wrapped: _A_co, runner: RunsCoroutines, *, title: str, no_nesting: str | None
+    ) -> None:
+        super().__init__(wrapped, runner)
+        self._title = title
+        self._no_nesting = no_nesting
+        #: The contexts that each thread has entered, the innermost last.
+        self._entered: dict[int, list[SyncHeld]] = {}
+
+    @abstractmethod
+    def acquire(self) -> SyncHeld:
+        """Acquire what the context holds, and wait for it as long as it takes."""
+
+    def __enter__(self) -> SyncHeld:
+        """Acquire it.
+
+        Raises:
+            ConfigError: this thread has entered it already, and may not do that again.
+        """
+        thread = threading.get_ident()
+        if thread in self._entered and self._no_nesting is not None:
+            raise ConfigError(
+                f"{self._title}: this thread has entered it already: {self._no_nesting}"
+            )
+        held = self.acquire().__enter__()
+        self._entered.setdefault(thread, []).append(held)
+        return held
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        thread = threading.get_ident()
+        held = self._entered[thread].pop()
+        if not self._entered[thread]:
+            del self._entered[thread]
+        held.__exit__(kind, error, trace)

@@ -1,0 +1,1 @@
+"""Views of keys that a watch keeps up to date: a configuration, and the instances of a service."""

@@ -1,0 +1,54 @@
+"""The drill of each recipe: its client program, what judges the records, and what must go on after the faults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+from tests.recipes.checks.exclusion_check import exclusion_violations
+from tests.recipes.checks.queue_check import queue_violations
+from tests.recipes.checks.run_once_check import run_once_violations
+from tests.recipes.drill.drill import DrillResult
+from tests.recipes.drill.drill_records import Checker, progress_failures
+
+
+@dataclass(frozen=True)
+class RecipeDrill:
+    """One drill.
+
+    Attributes:
+        program: the client program, as `MODULE:FUNCTION`.
+        checkers: judge its records.
+        progress: how many records of which kind there are after the faults, at least.
+    """
+
+    program: str
+    checkers: tuple[Checker, ...]
+    progress: dict[str, int] = field(default_factory=dict)
+
+    def violations(self, result: DrillResult) -> list[str]:
+        """What is wrong with the records."""
+        found = [text for check in self.checkers for text in check(result.records)]
+        for what, count in self.progress.items():
+            found += progress_failures(result.records, what, count)
+        return found
+
+
+RECIPE_DRILLS: Final[dict[str, RecipeDrill]] = {
+    "lock": RecipeDrill(
+        "tests.recipes.programs.lock_program:lock_program",
+        (exclusion_violations,),
+        {"acquired": 3},
+    ),
+    "queue": RecipeDrill(
+        "tests.recipes.programs.queue_program:queue_program",
+        (queue_violations,),
+        {"acknowledged": 10},
+    ),
+    "run_once": RecipeDrill(
+        "tests.recipes.programs.run_once_program:run_once_program",
+        (partial(run_once_violations, retry=True),),
+        {"done": 3},
+    ),
+}
