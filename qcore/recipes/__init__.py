@@ -25,12 +25,16 @@ if TYPE_CHECKING:
     from qcore.recipes.queues.queue_items import QueueItem
     from qcore.recipes.queues.work_queue import DeadLetter, Queue, QueueSize, Taking
     from qcore.recipes.recipe_errors import LeaseLost, NotAcquired, NotAvailable
+    from qcore.recipes.schedules.run_once import RunOnce
+    from qcore.recipes.schedules.slot_records import SlotRecord
+    from qcore.recipes.schedules.slot_run import SlotRun
     from qcore.recipes.synchronous.sync_barrier import SyncBarrier
     from qcore.recipes.synchronous.sync_counter import SyncCounter
     from qcore.recipes.synchronous.sync_held import SyncHeld, SyncLease
     from qcore.recipes.synchronous.sync_leader_election import SyncLeaderElection
     from qcore.recipes.synchronous.sync_lock import SyncLock
     from qcore.recipes.synchronous.sync_queue import SyncQueue, SyncQueueItem, SyncTaking
+    from qcore.recipes.synchronous.sync_run_once import SyncRunOnce, SyncSlotRun
     from qcore.recipes.synchronous.sync_rw_lock import SyncRWLock
     from qcore.recipes.synchronous.sync_semaphore import SyncSemaphore
     from qcore.recipes.synchronous.sync_views import (
@@ -75,6 +79,9 @@ else:
                 "NotAcquired",
                 "NotAvailable",
             ),
+            "qcore.recipes.schedules.run_once": ("RunOnce",),
+            "qcore.recipes.schedules.slot_records": ("SlotRecord",),
+            "qcore.recipes.schedules.slot_run": ("SlotRun",),
             "qcore.recipes.synchronous.sync_barrier": ("SyncBarrier",),
             "qcore.recipes.synchronous.sync_counter": ("SyncCounter",),
             "qcore.recipes.synchronous.sync_held": (
@@ -87,6 +94,10 @@ else:
                 "SyncQueue",
                 "SyncQueueItem",
                 "SyncTaking",
+            ),
+            "qcore.recipes.synchronous.sync_run_once": (
+                "SyncRunOnce",
+                "SyncSlotRun",
             ),
             "qcore.recipes.synchronous.sync_rw_lock": ("SyncRWLock",),
             "qcore.recipes.synchronous.sync_semaphore": ("SyncSemaphore",),
@@ -143,10 +154,13 @@ __all__ = [
     "QueueSize",
     "RWLock",
     "Registration",
+    "RunOnce",
     "Semaphore",
     "ServiceChanges",
     "ServiceRegistry",
     "ServiceView",
+    "SlotRecord",
+    "SlotRun",
     "SyncBarrier",
     "SyncConfigChanges",
     "SyncConfigWatch",
@@ -159,10 +173,12 @@ __all__ = [
     "SyncQueueItem",
     "SyncRWLock",
     "SyncRegistration",
+    "SyncRunOnce",
     "SyncSemaphore",
     "SyncServiceChanges",
     "SyncServiceRegistry",
     "SyncServiceView",
+    "SyncSlotRun",
     "SyncTaking",
     "Taking",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from tests.recipes.checks.barrier_check import barrier_violations
@@ -10,7 +11,9 @@ from tests.recipes.checks.config_check import config_violations
 from tests.recipes.checks.counter_check import counter_violations
 from tests.recipes.checks.election_check import election_violations
 from tests.recipes.checks.exclusion_check import exclusion_violations
+from tests.recipes.checks.queue_check import queue_violations
 from tests.recipes.checks.registry_check import registry_violations
+from tests.recipes.checks.run_once_check import run_once_violations
 from tests.recipes.checks.rw_lock_check import rw_lock_violations
 from tests.recipes.checks.semaphore_check import semaphore_violations
 from tests.recipes.drill.drill import DrillResult
@@ -79,5 +82,15 @@ RECIPE_DRILLS: Final[dict[str, RecipeDrill]] = {
         "tests.recipes.programs.registry_program:registry_program",
         (registry_violations,),
         {"alive": 5, "synced": 3, "took": 1},
+    ),
+    "queue": RecipeDrill(
+        "tests.recipes.programs.queue_program:queue_program",
+        (queue_violations,),
+        {"acknowledged": 10},
+    ),
+    "run_once": RecipeDrill(
+        "tests.recipes.programs.run_once_program:run_once_program",
+        (partial(run_once_violations, retry=True),),
+        {"done": 3},
     ),
 }
