@@ -17,8 +17,8 @@ from tests.recipes.planted.lock_mistakes import (
     Mistake,
     ignores_the_drift,
 )
-from tests.recipes.programs.election_program import election_program
-from tests.recipes.programs.lock_program import TTL_S, lock_program, lock_program_of
+from tests.recipes.programs.holding.election_program import election_program
+from tests.recipes.programs.holding.lock_program import TTL_S, lock_program, lock_program_of
 
 SEEDS: Final = (1, 2, 3)
 #: So many seeds may be needed to find a mistake.

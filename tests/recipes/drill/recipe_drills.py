@@ -44,22 +44,22 @@ class RecipeDrill:
 
 RECIPE_DRILLS: Final[dict[str, RecipeDrill]] = {
     "lock": RecipeDrill(
-        "tests.recipes.programs.lock_program:lock_program",
+        "tests.recipes.programs.holding.lock_program:lock_program",
         (exclusion_violations,),
         {"acquired": 3},
     ),
     "election": RecipeDrill(
-        "tests.recipes.programs.election_program:election_program",
+        "tests.recipes.programs.holding.election_program:election_program",
         (election_violations,),
         {"acquired": 3, "observed": 6},
     ),
     "rwlock": RecipeDrill(
-        "tests.recipes.programs.rw_lock_program:rw_lock_program",
+        "tests.recipes.programs.holding.rw_lock_program:rw_lock_program",
         (rw_lock_violations,),
         {"acquired": 3},
     ),
     "semaphore": RecipeDrill(
-        "tests.recipes.programs.semaphore_program:semaphore_program",
+        "tests.recipes.programs.holding.semaphore_program:semaphore_program",
         (semaphore_violations,),
         {"acquired": 3},
     ),
