@@ -420,3 +420,13 @@ def test_a_fault_that_never_acts_fails_the_run() -> None:
 
     result = simulate(short, "{every_ms: 5000}")
     assert [each.name for each in result.failed()] == ["every_fault_acted"]
+
+
+def test_each_generator_of_a_program_draws_other_numbers() -> None:
+    drawn: list[int] = []
+
+    async def program(ctx: ProgramContext) -> None:
+        drawn.extend(ctx.client.runtime.new_rng().getrandbits(64) for _ in range(3))
+
+    simulate(program, "{clock_drift_ppm: 0}", more=QUIET)
+    assert len({*drawn}) == len(drawn) > 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from random import Random
@@ -88,6 +89,7 @@ class ProgramRunner:
             self._lost_error,
             self._stood_still,
         )
+        self._generators: Counter[str] = Counter()
         self.processes: list[ProgramProcess] = []
         for number in range(1, clients + 1):
             place = places.place(
@@ -99,8 +101,11 @@ class ProgramRunner:
             self.processes.append(ProgramProcess(number, place, job))
 
     def _new_rng(self, client: int) -> Random:
-        life = self.processes[client - 1].lives
-        return self._streams.get(stream_name(f"program/{client}/client", life))
+        """Another generator for each call, as in a process."""
+        stream = stream_name(f"program/{client}/client", self.processes[client - 1].lives)
+        self._generators[stream] += 1
+        number = self._generators[stream]
+        return self._streams.get(stream if number == 1 else f"{stream}/{number}")
 
     def connect(
         self, connect_client: Callable[[ProgramPlace, Mapping[int, Receiver]], None]
