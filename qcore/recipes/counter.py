@@ -29,11 +29,11 @@ class Counter:
         number = await counter.add()
 
     **Guarantee.** Each `add` and `set` that returns took effect once, at one moment between its call and its return.
-    So all results of `add(1)` differ, as long as nobody calls `set`. A call that raises `OutcomeUnknown` took effect
+    So all results of `add(1)` differ, as long as no program calls `set`. A call that raises `OutcomeUnknown` took effect
     once, or not at all, or will do so later. One that raises another error has no effect. One that is cancelled may
     have taken effect.
 
-    Each change is a transaction on the condition that nobody has changed the counter since it was read. If the answer
+    Each change is a transaction on the condition that the counter was not changed since it was read. If the answer
     to one does not arrive, the history of the cluster says whether it took effect, because the transaction also writes
     a mark. So nothing is counted twice, unless the client was made with `exactly_once=False`. Many programs that change
     one counter at the same time make each other repeat their attempts, with random pauses. Tasks that share one

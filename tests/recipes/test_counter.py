@@ -147,7 +147,7 @@ class ArrivesLate(KeyValue):
 
 @pytest.mark.process
 @async_test
-async def test_what_cannot_be_known_is_said(cluster: LocalCluster) -> None:
+async def test_what_cannot_be_known_is_an_error(cluster: LocalCluster) -> None:
     async with empty_keys(cluster) as kv, cluster.client() as client:
         compacts = Compacts(client)
         with pytest.raises(
