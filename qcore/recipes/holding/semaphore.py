@@ -41,10 +41,10 @@ class Semaphore(TaskContexts):
     - Clock jump: without effect, because no wall clock is read.
     - End of the process without a release: the permit is free after at most `ttl_s`.
 
-    Each participant that waits is notified of each release. Those whose turn it may be read the line. So a line of thousands costs traffic.
+    Each participant that waits is notified of each release, and those whose turn it may be read the line. So a line of
+    thousands costs traffic.
 
-    One `Semaphore` may be used by many tasks. Each context that a task enters takes another permit, also inside
-    another one.
+    One `Semaphore` may be used by many tasks. Each context takes a permit, also one inside another in the same task.
 
     Args:
         kv: the keys of the cluster.
