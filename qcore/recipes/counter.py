@@ -29,11 +29,11 @@ class Counter:
         number = await counter.add()
 
     **Guarantee.** Each `add` and `set` that returns took effect once, at one moment between its call and its return.
-    So all results of `add(1)` differ, as long as nobody calls `set`. A call that raises `OutcomeUnknown` took effect
-    once, or not at all, or will do so later. One that raises another error has no effect. One that is cancelled may
-    have taken effect.
+    So all results of `add(1)` differ, as long as no program calls `set`. A call that raises `OutcomeUnknown` took
+    effect once, or not at all, or will do so later. One that raises another error has no effect. One that is cancelled
+    may have taken effect.
 
-    Each change is a transaction on the condition that nobody has changed the counter since it was read. If the answer
+    Each change is a transaction on the condition that the counter was not changed since it was read. If the answer
     to one does not arrive, the history of the cluster says whether it took effect, because the transaction also writes
     a mark. So nothing is counted twice, unless the client was made with `exactly_once=False`. Many programs that change
     one counter at the same time make each other repeat their attempts, with random pauses. Tasks that share one
@@ -84,7 +84,8 @@ class Counter:
         Raises:
             ConfigError: the key of the counter holds no integer, or the result has too many digits for Python.
             NotAcquired: the time was over first. It has no effect.
-            OutcomeUnknown: the time was over, or the history was compacted, before it was known whether it took effect.
+            OutcomeUnknown: before it was known whether it took effect, the time was over, the history was compacted,
+                or the key was deleted.
             QcoreError: the cluster rejects a request.
         """
         return await self._change("this add", lambda value: value + amount, timeout_s)
@@ -162,18 +163,23 @@ class Counter:
         doubt = change.doubt
         if doubt is None or doubt.mod_revision == state.mod_revision:
             return False
+        if state.mod_revision < doubt.mod_revision:
+            raise self._forgotten(change, "the key was deleted, or a backup was restored")
         # Only the first change after the state of that attempt can be the attempt. It writes the mark before the value.
         watch = self._kv.watch(prefix=self._prefix, from_revision=doubt.revision + 1)
         try:
             async with watch as changes:
                 first = (await anext(changes)).kv
         except WatchCompacted as error:
-            change.is_forgotten = True
-            raise OutcomeUnknown(
-                f"{self._title}: whether {change.what} took effect cannot be found out any more: {error}"
-            ) from error
+            raise self._forgotten(change, str(error)) from error
         change.doubt = None
         return first.key == self._mark_key.encode() and first.value == change.mark
+
+    def _forgotten(self, change: _Change, why: str) -> OutcomeUnknown:
+        change.is_forgotten = True
+        return OutcomeUnknown(
+            f"{self._title}: whether {change.what} took effect cannot be found out any more: {why}"
+        )
 
 
 @dataclass(slots=True)

@@ -24,7 +24,7 @@ from tests.recipes.programs.barrier_program import (
     barrier_program,
     barrier_program_of,
 )
-from tests.recipes.real_keys import empty_keys
+from tests.recipes.real_keys import LateAnswers, empty_keys
 from tests.transport.support.endpoints import async_test
 
 SEEDS = (1, 2, 3)
@@ -106,6 +106,24 @@ async def test_who_is_released_as_it_leaves_says_so(cluster: LocalCluster) -> No
         barrier.goes_on.set()
         assert await waiting == 1
         assert await keys_left(kv) == []
+
+
+@pytest.mark.process
+@async_test
+async def test_a_timeout_as_it_comes_loses_no_release(cluster: LocalCluster) -> None:
+    """The time is over before the participant knows that it has a ticket."""
+    async with empty_keys(cluster) as kv, cluster.client() as client, Lease(kv, ttl_s=20) as lease:
+        for shared in (None, lease):
+            late = LateAnswers(client)
+            name = "b" if shared else "a"
+            coming = asyncio.create_task(
+                Barrier(late, name, 2, ttl_s=20, lease=shared).wait(timeout_s=0.2)
+            )
+            assert await Barrier(kv, name, 2, ttl_s=20).wait() == 1
+            await asyncio.sleep(0.3)  # until its time is over; without this, the test shows less
+            late.arrive.set()
+            assert await coming == 1
+            assert await keys_left(kv) == []
 
 
 class Unaware(Barrier):

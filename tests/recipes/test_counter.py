@@ -147,13 +147,17 @@ class ArrivesLate(KeyValue):
 
 @pytest.mark.process
 @async_test
-async def test_what_cannot_be_known_is_said(cluster: LocalCluster) -> None:
+async def test_what_cannot_be_known_is_an_error(cluster: LocalCluster) -> None:
     async with empty_keys(cluster) as kv, cluster.client() as client:
         compacts = Compacts(client)
         with pytest.raises(
             OutcomeUnknown, match="whether this add took effect cannot be found out any"
         ):
             await Counter(compacts, "a").add()
+        await kv.delete(prefix="counter/")
+        assert await Counter(kv, "a").add() == 1
+        with pytest.raises(OutcomeUnknown, match="the key was deleted, or a backup was restored"):
+            await Counter(Deletes(client, is_sent=True, others=0), "a").add()
         silent = Silent(client)
         with pytest.raises(OutcomeUnknown, match=r"could not be found out within 0\.2 s"):
             await Counter(silent, "a").add(timeout_s=0.2)
@@ -184,6 +188,22 @@ class Compacts(LosesAnswers):
         except OutcomeUnknown:
             await self.txn([], [Put("x", "")])
             await self.compact(await self.put("x", ""))
+            raise
+
+
+class Deletes(LosesAnswers):
+    """The counter is deleted before the answer is missed."""
+
+    async def txn(
+        self,
+        conditions: Sequence[Condition],
+        then: Sequence[TxnOperation] = (),
+        otherwise: Sequence[TxnOperation] = (),
+    ) -> TxnResult:
+        try:
+            return await super().txn(conditions, then, otherwise)
+        except OutcomeUnknown:
+            await self.delete(prefix="counter/")
             raise
 
 

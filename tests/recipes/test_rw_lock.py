@@ -90,7 +90,7 @@ async def test_a_context_inside_another_one_is_an_error(cluster: LocalCluster) -
 
 @pytest.mark.process
 @async_test
-async def test_waiting_in_vain_leaves_no_ticket(cluster: LocalCluster) -> None:
+async def test_a_timeout_or_cancel_leaves_no_ticket(cluster: LocalCluster) -> None:
     async with empty_keys(cluster) as kv, Lease(kv, ttl_s=20) as shared:
         for lock in (RWLock(kv, "a", ttl_s=20), RWLock(kv, "b", lease=shared)):
             async with lock.read():

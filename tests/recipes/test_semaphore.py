@@ -21,7 +21,7 @@ from tests.recipes.programs.holding.semaphore_program import (
     semaphore_program,
     semaphore_program_of,
 )
-from tests.recipes.real_keys import empty_keys, line_of
+from tests.recipes.real_keys import LateAnswers, empty_keys, line_of
 from tests.transport.support.endpoints import async_test
 
 SEEDS = (1, 2, 3)
@@ -94,6 +94,21 @@ async def test_all_programs_must_have_the_same_permits(cluster: LocalCluster) ->
             Semaphore(kv, "a", 0)
         with pytest.raises(ConfigError, match="the name 'a//b' is empty, or has an empty part"):
             Semaphore(kv, "a//b", 1)
+
+
+@pytest.mark.process
+@async_test
+async def test_who_is_cancelled_while_it_joins_leaves(cluster: LocalCluster) -> None:
+    """Its lease lives on, so nothing else would delete the ticket of which it does not know."""
+    async with empty_keys(cluster) as kv, cluster.client() as client, Lease(kv, ttl_s=20) as lease:
+        late = LateAnswers(client)
+        joining = asyncio.create_task(Semaphore(late, "a", 1, lease=lease).acquire())
+        await line_of(Semaphore(kv, "a", 1).line, 1)
+        joining.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await joining
+        late.arrive.set()
+        await line_of(Semaphore(kv, "a", 1).line, 0)
 
 
 @pytest.mark.process

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from qcore.errors import QcoreError
 from qcore.recipes.holding.held import Held, Holding
-from qcore.recipes.holding.tickets import PAUSE_S, Participant, Rule, TicketQueue
+from qcore.recipes.holding.tickets import PAUSE_S, Participant, Rule, Ticket, TicketQueue
 from qcore.recipes.lease import DEFAULT_MAX_DRIFT, DEFAULT_TTL_S, Lease
 from qcore.recipes.recipe_errors import LeaseLost, NotAcquired, is_temporary
 
@@ -117,17 +118,30 @@ class Acquirer:
 
     async def _join(self, value: str | bytes, kind: str) -> Holding:
         """A place in the line, with its lease."""
-        lease = self._shared
-        if lease is None:
-            lease = self._new_lease()
-            await lease.open()
+        if self._shared is not None:
+            ticket = await self._join_shared(self._shared, value, kind)
+            return Holding(self._line, ticket, owns_lease=False)
+        lease = self._new_lease()
+        await lease.open()
         try:
             ticket = await self._line.enter(lease, value, kind=kind)
         except BaseException:
-            if lease is not self._shared:
-                await lease.close()
+            await lease.close()
             raise
-        return Holding(self._line, ticket, owns_lease=lease is not self._shared)
+        return Holding(self._line, ticket, owns_lease=True)
+
+    async def _join_shared(self, lease: Lease, value: str | bytes, kind: str) -> Ticket:
+        """A ticket of a lease that lives on, so a ticket of which no task knows would stay in the line."""
+        entering = asyncio.ensure_future(self._line.enter(lease, value, kind=kind))
+        try:
+            return await asyncio.shield(entering)
+        except asyncio.CancelledError:
+            lease.run(self._leave_when_entered(entering))
+            raise
+
+    async def _leave_when_entered(self, entering: asyncio.Future[Ticket]) -> None:
+        with contextlib.suppress(QcoreError):  # it has not entered, or its lease is lost
+            await self._line.leave(await entering)
 
     async def _wait_turn(self, holding: Holding, rule: Rule) -> None:
         try:

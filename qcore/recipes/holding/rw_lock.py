@@ -126,7 +126,7 @@ class RWLock:
         return await self._reading.try_acquire(label)
 
     async def try_acquire_write(self, *, label: str = "") -> Held | None:
-        """Acquire the lock for writing if nobody holds it; None otherwise. It raises as `try_acquire_read`."""
+        """Acquire the lock for writing if it is free; None otherwise. It raises as `try_acquire_read`."""
         return await self._writing.try_acquire(label)
 
     async def line(self) -> list[Participant]:

@@ -41,10 +41,10 @@ class Semaphore(TaskContexts):
     - Clock jump: without effect, because no wall clock is read.
     - End of the process without a release: the permit is free after at most `ttl_s`.
 
-    Each release is told to all who wait, and read by those whose turn it may be. So a line of thousands costs traffic.
+    Each participant that waits is notified of each release, and those whose turn it may be read the line. So a line of
+    thousands costs traffic.
 
-    One `Semaphore` may be used by many tasks. Each context that a task enters takes a permit of its own, also inside
-    another one.
+    One `Semaphore` may be used by many tasks. Each context takes a permit, also one inside another in the same task.
 
     Args:
         kv: the keys of the cluster.
@@ -104,7 +104,7 @@ class Semaphore(TaskContexts):
         )
 
     async def try_acquire(self, *, label: str = "") -> Held | None:
-        """Acquire a permit if one is free and nobody waits for it; None otherwise.
+        """Acquire a permit if one is free and no participant waits for it; None otherwise.
 
         Raises:
             ConfigError: another program has another number of permits.

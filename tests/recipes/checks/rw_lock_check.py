@@ -1,4 +1,4 @@
-"""No writer together with another holder, and nobody who acts behind a later writer.
+"""No writer together with another holder, and no holder that acts after a later writer.
 
 The records are those of `exclusion_check`, with the `kind` of the holder: `read` or `write`.
 """
@@ -21,7 +21,7 @@ def rw_lock_violations(records: Sequence[ProgramRecord]) -> list[str]:
         records: `acquired` and `held`, with `at`, `token` and `kind`.
     """
     claims = sorted((each for each in records if each.what in ("acquired", "held")), key=at_of)
-    #: The largest token that was acquired so far, and the largest of a writer.
+    #: The largest token that was acquired until now, and the largest of a writer.
     newest: ProgramRecord | None = None
     newest_writer: ProgramRecord | None = None
     violations: list[str] = []

@@ -13,7 +13,7 @@ from qcore.recipes.key_reads import integer_of
 
 
 class ReleasesWithoutCondition(Barrier):
-    """Whoever sees enough releases them, also those that another one has released, or that have ended."""
+    """A participant that sees enough releases them, also those that another one has released, or that have ended."""
 
     async def _release(self, group: Sequence[KeyVersion], rounds: Sequence[KeyVersion]) -> None:
         number = str(1 + (integer_of(rounds[0]) if rounds else 0))

@@ -48,7 +48,7 @@ class PutsWhatItHasRead(Counter):
         return None
 
 
-class GivesUpAsIfWithoutEffect(Counter):
+class TakesAnotherChangeForIts(Counter):
     """An attempt without an answer is made again, and if the counter was changed meanwhile, it is taken for ours."""
 
     async def _has_taken_effect(self, change: _Change, state: _State) -> bool:
@@ -75,7 +75,7 @@ COUNTER_MISTAKES: Final[dict[str, type[Counter]]] = {
         AddsAgainWhenInDoubt,
         LooksFromTheWrongRevision,
         PutsWhatItHasRead,
-        GivesUpAsIfWithoutEffect,
+        TakesAnotherChangeForIts,
         ReadsAnyNode,
     )
 }
