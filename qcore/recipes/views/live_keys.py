@@ -167,7 +167,9 @@ class LiveKeys:
         sent_us, state = await self._read_newest(keys_only=True)
         expected, until = _revisions_of(state.kvs), state.revision
         if until < shown:
-            until = self.revision  # the cluster continues a backup, and what the view shows is undone
+            until = (
+                self.revision
+            )  # the cluster continues a backup, and what the view shows is undone
         while self.revision <= until and expected != _revisions_of(self._keys.values()):
             try:
                 async with asyncio.timeout(_PATIENCE_S):
