@@ -14,6 +14,7 @@ from qcore.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from qcore.recipes.barrier import Barrier
+    from qcore.recipes.counter import Counter
     from qcore.recipes.holding.held import Held
     from qcore.recipes.holding.leader_election import LeaderElection
     from qcore.recipes.holding.lock import Lock
@@ -24,10 +25,18 @@ if TYPE_CHECKING:
     from qcore.recipes.queues.queue_items import QueueItem
     from qcore.recipes.queues.work_queue import DeadLetter, Queue, QueueSize, Taking
     from qcore.recipes.recipe_errors import LeaseLost, NotAcquired, NotAvailable
+    from qcore.recipes.schedules.run_once import RunOnce
+    from qcore.recipes.schedules.slot_records import SlotRecord
+    from qcore.recipes.schedules.slot_run import SlotRun
+    from qcore.recipes.synchronous.sync_barrier import SyncBarrier
+    from qcore.recipes.synchronous.sync_counter import SyncCounter
     from qcore.recipes.synchronous.sync_held import SyncHeld, SyncLease
     from qcore.recipes.synchronous.sync_leader_election import SyncLeaderElection
     from qcore.recipes.synchronous.sync_lock import SyncLock
     from qcore.recipes.synchronous.sync_queue import SyncQueue, SyncQueueItem, SyncTaking
+    from qcore.recipes.synchronous.sync_run_once import SyncRunOnce, SyncSlotRun
+    from qcore.recipes.synchronous.sync_rw_lock import SyncRWLock
+    from qcore.recipes.synchronous.sync_semaphore import SyncSemaphore
     from qcore.recipes.synchronous.sync_views import (
         SyncConfigChanges,
         SyncConfigWatch,
@@ -47,6 +56,7 @@ else:
         __name__,
         {
             "qcore.recipes.barrier": ("Barrier",),
+            "qcore.recipes.counter": ("Counter",),
             "qcore.recipes.holding.held": ("Held",),
             "qcore.recipes.holding.leader_election": ("LeaderElection",),
             "qcore.recipes.holding.lock": ("Lock",),
@@ -69,6 +79,11 @@ else:
                 "NotAcquired",
                 "NotAvailable",
             ),
+            "qcore.recipes.schedules.run_once": ("RunOnce",),
+            "qcore.recipes.schedules.slot_records": ("SlotRecord",),
+            "qcore.recipes.schedules.slot_run": ("SlotRun",),
+            "qcore.recipes.synchronous.sync_barrier": ("SyncBarrier",),
+            "qcore.recipes.synchronous.sync_counter": ("SyncCounter",),
             "qcore.recipes.synchronous.sync_held": (
                 "SyncHeld",
                 "SyncLease",
@@ -80,6 +95,12 @@ else:
                 "SyncQueueItem",
                 "SyncTaking",
             ),
+            "qcore.recipes.synchronous.sync_run_once": (
+                "SyncRunOnce",
+                "SyncSlotRun",
+            ),
+            "qcore.recipes.synchronous.sync_rw_lock": ("SyncRWLock",),
+            "qcore.recipes.synchronous.sync_semaphore": ("SyncSemaphore",),
             "qcore.recipes.synchronous.sync_views": (
                 "SyncConfigChanges",
                 "SyncConfigWatch",
@@ -96,11 +117,11 @@ else:
                 "ConfigWatch",
                 "ConfigChanges",
             ),
-            "qcore.recipes.views.service_registration": ("Registration",),
             "qcore.recipes.views.service_instances": (
                 "Instance",
                 "InstancesChange",
             ),
+            "qcore.recipes.views.service_registration": ("Registration",),
             "qcore.recipes.views.service_registry": ("ServiceRegistry",),
             "qcore.recipes.views.service_view": (
                 "ServiceView",
@@ -114,6 +135,7 @@ __all__ = [
     "ConfigChange",
     "ConfigChanges",
     "ConfigWatch",
+    "Counter",
     "DeadLetter",
     "Held",
     "Instance",
@@ -132,22 +154,31 @@ __all__ = [
     "QueueSize",
     "RWLock",
     "Registration",
+    "RunOnce",
     "Semaphore",
     "ServiceChanges",
     "ServiceRegistry",
     "ServiceView",
+    "SlotRecord",
+    "SlotRun",
+    "SyncBarrier",
     "SyncConfigChanges",
     "SyncConfigWatch",
+    "SyncCounter",
     "SyncHeld",
     "SyncLeaderElection",
     "SyncLease",
     "SyncLock",
     "SyncQueue",
     "SyncQueueItem",
+    "SyncRWLock",
     "SyncRegistration",
+    "SyncRunOnce",
+    "SyncSemaphore",
     "SyncServiceChanges",
     "SyncServiceRegistry",
     "SyncServiceView",
+    "SyncSlotRun",
     "SyncTaking",
     "Taking",
 ]

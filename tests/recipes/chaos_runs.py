@@ -22,13 +22,13 @@ cluster:
   snapshot_entries: 60
   keep_entries: 20
   disk: {latency_ms: {uniform: [1, 10]}}
-network: {latency_ms: {uniform: [1, 8]}, clients: {loss: 0.01, latency_ms: {uniform: [1, 80]}}}
+network: {latency_ms: {uniform: [1, 8]}, clients: {loss: 0.01}}
 workload:
   clients: 4
   program_faults:
-    every_ms: {uniform: [200, 2500]}
-    pause_ms: {uniform: [50, 2500]}
-    kill_fraction: 0.25
+    every_ms: {uniform: [300, 4000]}
+    pause_ms: {uniform: [50, 3500]}
+    kill_fraction: 0.3
     restart_after_ms: {uniform: [50, 1500]}
     until_ms: 12000
     clock_drift_ppm: 4000

@@ -15,7 +15,7 @@ from tests.recipes.chaos_runs import chaos_records, chaos_violations, progress_v
 from tests.recipes.checks.rw_lock_check import rw_lock_violations, shared_reads
 from tests.recipes.planted.lease_mistakes import PAUSES
 from tests.recipes.planted.rw_lock_mistakes import RW_LOCK_MISTAKES
-from tests.recipes.programs.rw_lock_program import rw_lock_program, rw_lock_program_of
+from tests.recipes.programs.holding.rw_lock_program import rw_lock_program, rw_lock_program_of
 from tests.recipes.real_keys import empty_keys, line_of
 from tests.transport.support.endpoints import async_test
 

@@ -15,7 +15,7 @@ from tests.recipes.chaos_runs import chaos_records, chaos_violations, progress_v
 from tests.recipes.checks.semaphore_check import most_holders, semaphore_violations
 from tests.recipes.planted.lease_mistakes import PAUSES
 from tests.recipes.planted.semaphore_mistakes import SEMAPHORE_MISTAKES
-from tests.recipes.programs.semaphore_program import (
+from tests.recipes.programs.holding.semaphore_program import (
     PERMITS,
     TTL_S,
     semaphore_program,

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 READ: Final = "read"
 WRITE: Final = "write"
+#: What to do in place of a context inside another one.
+NO_NESTING: Final = (
+    "leave that context first (a reader cannot become a writer, nor a writer a reader)"
+)
 
 
 def no_writer_before(before: Sequence[KeyVersion]) -> WaitFor | None:
@@ -138,7 +142,7 @@ class _Side(TaskContexts):
     ) -> None:
         super().__init__(
             f"rwlock {name}",
-            no_nesting="leave that context first (a reader cannot become a writer, nor a writer a reader)",
+            no_nesting=NO_NESTING,
             entered=entered,
         )
         self._acquirer = acquirer

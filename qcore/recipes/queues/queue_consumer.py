@@ -207,7 +207,7 @@ class QueueConsumer:
         await self._kv.txn(self._is_free(item), [letter, Delete(self._keys.item(item.number))])
 
     def _is_free(self, item: FreeItem) -> list[Condition]:
-        """Every claim and every rejection changes the key of the item. So while that is as seen, nobody has it."""
+        """Every claim and every rejection changes the key of the item. So while that is as seen, no consumer has it."""
         return [Condition.number("mod_revision", self._keys.item(item.number), "=", item.revision)]
 
     def _take(self, item: FreeItem) -> list[TxnOperation]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from qcore.errors import ConfigError, QcoreError, RevisionCompacted, WatchCompacted
 from qcore.kv.txn_parts import Condition, Delete, Put, TxnOperation
 from qcore.recipes.holding.tickets import PAUSE_S
+from qcore.recipes.outliving import outlive
 from qcore.recipes.queues.queue_keys import Marker, QueueKeys, shortened
 from qcore.recipes.recipe_errors import LeaseLost, is_temporary
 
@@ -63,7 +64,7 @@ class QueueItem:
         self._marker = claimed.marker
         self._max_attempts = max_attempts
         self._end = ""
-        self._ending: asyncio.Task[None] | None = None
+        self._ending = asyncio.Lock()
 
     @property
     def text(self) -> str:
@@ -146,16 +147,16 @@ class QueueItem:
 
     async def _finish(self, end: str, parts: Sequence[TxnOperation]) -> None:
         """End the claim. It goes on if the caller is cancelled: the item must not stay claimed."""
-        if self._ending is not None:
-            await asyncio.wait([self._ending])
-        if self._end == end:
-            return
-        if self._end:
-            raise ConfigError(
-                f"item {self.number} of queue {self._keys.name} was {self._end}: end each item once"
-            )
-        self._ending = self.lease.run(self._try_finish(end, parts))
-        await asyncio.shield(self._ending)
+        await outlive(self.lease, self._finish_once(end, parts))
+
+    async def _finish_once(self, end: str, parts: Sequence[TxnOperation]) -> None:
+        async with self._ending:
+            if self._end and self._end != end:
+                raise ConfigError(
+                    f"item {self.number} of queue {self._keys.name} was {self._end}: end each item once"
+                )
+            if not self._end:
+                await self._try_finish(end, parts)
 
     async def _try_finish(self, end: str, parts: Sequence[TxnOperation]) -> None:
         may_be_done = False

@@ -7,7 +7,7 @@
     queue/NAME//dead/NUMBER            the item is a dead letter
     queue/NAME//taker/CONSUMER         the number of the item that the consumer has claimed last
 
-The data has a key of its own. So what consumers watch is small, and an item moves between the line and the dead letters
+The data has a separate key. So what consumers watch is small, and an item moves between the line and the dead letters
 without its data.
 """
 
@@ -104,7 +104,7 @@ class Marker:
 
     Attributes:
         attempts: how often the item was claimed.
-        reason: why its last rejection was, or why it is dead; empty if nothing was said.
+        reason: why its last rejection was, or why it is dead; empty if there was none.
     """
 
     attempts: int

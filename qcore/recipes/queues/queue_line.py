@@ -1,4 +1,4 @@
-"""`QueueLine`: which items of a queue nobody has claimed, as a consumer sees it from a read and a watch."""
+"""`QueueLine`: which items of a queue no consumer has claimed, as a consumer sees it from a read and a watch."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from qcore.recipes.queues.queue_keys import Marker, QueueKeys
 if TYPE_CHECKING:
     from qcore.kv.kv_client import KeyValue
 
-#: So many keys of the line are read at once. Two for each item that is claimed at its head, one for each other.
+#: So many keys of the line one request reads. Two for each item that is claimed at its head, one for each other.
 _PAGE: Final = 64
 
 
 class FreeItem(NamedTuple):
-    """An item that nobody had claimed when it was seen.
+    """An item that no consumer had claimed when it was seen.
 
     Attributes:
         number: its number.

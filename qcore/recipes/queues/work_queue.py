@@ -42,7 +42,7 @@ class QueueSize(NamedTuple):
     """How many items are in a queue.
 
     Attributes:
-        waiting: nobody has them.
+        waiting: no consumer has them.
         claimed: a consumer has them.
         dead: the dead letters.
     """
@@ -175,7 +175,7 @@ class Queue:
         return Taking(self, timeout_s)
 
     async def receive(self, *, timeout_s: float | None = None) -> QueueItem:
-        """Claim the first item that nobody has. It waits also while the cluster cannot be reached.
+        """Claim the first item that no consumer has. It waits also while the cluster cannot be reached.
 
         The caller ends the item with `QueueItem.acknowledge` or `QueueItem.reject`, and calls `QueueItem.check` before
         whatever must not happen twice at the same time. `take` does all this.
@@ -209,7 +209,7 @@ class Queue:
             ) from None
 
     async def try_receive(self) -> QueueItem | None:
-        """Claim the first item that nobody has; None if there is none, or another task waits for one.
+        """Claim the first item that no consumer has; None if there is none, or another task waits for one.
 
         Raises:
             LeaseLost: the lease was lost meanwhile.

@@ -103,7 +103,7 @@ def _violations_of_puts(records: Sequence[ProgramRecord]) -> list[str]:
 
 
 def _violations_of_reads(records: Sequence[ProgramRecord]) -> list[str]:
-    """The items that were put before the queue was read, were not in it, and that nobody has acknowledged before."""
+    """The items that a read of the queue should have shown, or should not."""
     acknowledging = {number_of(each) for each in records if each.what == "acknowledging"}
     acknowledged = {number_of(each): at_of(each) for each in records if each.what == "acknowledged"}
     put = {

@@ -2,7 +2,7 @@
 
     python -m tests.recipes.drill --recipe lock
     python -m tests.recipes.drill --recipe all --faults 100 --seed 1
-    python -m tests.recipes.drill --program tests.recipes.programs.lock_program:lock_program \
+    python -m tests.recipes.drill --program tests.recipes.programs.holding.lock_program:lock_program \
         --checker tests.recipes.checks.exclusion_check:exclusion_violations --progress acquired=3
 
 Exit code 1 means that a checker found a violation, or that something else failed. The directory of such a drill, with

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
+from tests.recipes.checks.barrier_check import barrier_violations
 from tests.recipes.checks.config_check import config_violations
+from tests.recipes.checks.counter_check import counter_violations
+from tests.recipes.checks.election_check import election_violations
 from tests.recipes.checks.exclusion_check import exclusion_violations
+from tests.recipes.checks.queue_check import queue_violations
 from tests.recipes.checks.registry_check import registry_violations
+from tests.recipes.checks.run_once_check import run_once_violations
+from tests.recipes.checks.rw_lock_check import rw_lock_violations
+from tests.recipes.checks.semaphore_check import semaphore_violations
 from tests.recipes.drill.drill import DrillResult
 from tests.recipes.drill.drill_records import Checker, progress_failures
 
@@ -36,9 +44,34 @@ class RecipeDrill:
 
 RECIPE_DRILLS: Final[dict[str, RecipeDrill]] = {
     "lock": RecipeDrill(
-        "tests.recipes.programs.lock_program:lock_program",
+        "tests.recipes.programs.holding.lock_program:lock_program",
         (exclusion_violations,),
         {"acquired": 3},
+    ),
+    "election": RecipeDrill(
+        "tests.recipes.programs.holding.election_program:election_program",
+        (election_violations,),
+        {"acquired": 3, "observed": 6},
+    ),
+    "rwlock": RecipeDrill(
+        "tests.recipes.programs.holding.rw_lock_program:rw_lock_program",
+        (rw_lock_violations,),
+        {"acquired": 3},
+    ),
+    "semaphore": RecipeDrill(
+        "tests.recipes.programs.holding.semaphore_program:semaphore_program",
+        (semaphore_violations,),
+        {"acquired": 3},
+    ),
+    "barrier": RecipeDrill(
+        "tests.recipes.programs.barrier_program:barrier_program",
+        (barrier_violations,),
+        {"passed": 6},
+    ),
+    "counter": RecipeDrill(
+        "tests.recipes.programs.counter_program:counter_program",
+        (counter_violations,),
+        {"added": 6, "read": 3},
     ),
     "config": RecipeDrill(
         "tests.recipes.programs.config_program:config_program",
@@ -49,5 +82,15 @@ RECIPE_DRILLS: Final[dict[str, RecipeDrill]] = {
         "tests.recipes.programs.registry_program:registry_program",
         (registry_violations,),
         {"alive": 5, "synced": 3, "took": 1},
+    ),
+    "queue": RecipeDrill(
+        "tests.recipes.programs.queue_program:queue_program",
+        (queue_violations,),
+        {"acknowledged": 10},
+    ),
+    "run_once": RecipeDrill(
+        "tests.recipes.programs.run_once_program:run_once_program",
+        (partial(run_once_violations, retry=True),),
+        {"done": 3},
     ),
 }

@@ -17,9 +17,9 @@ SEEDS: Final = {
     "claims_what_exists": 1,
     "claims_without_lease": 1,
     "does_not_count": 1,
-    "forgets_an_attempt": 7,
-    "acknowledges_any_claim": 6,
-    "puts_again": 3,
+    "forgets_an_attempt": 8,
+    "acknowledges_any_claim": 4,
+    "puts_again": 1,
     "puts_at_an_old_number": 1,
 }
 

@@ -32,7 +32,7 @@ def test_a_documented_scenario_passes(text: str) -> None:
 
 
 def test_the_first_example_is_the_design_example() -> None:
-    assert len(EXAMPLES) == 7
+    assert len(EXAMPLES) == 8
     assert EXAMPLES[0].strip() == DESIGN_EXAMPLE.strip()
 
 

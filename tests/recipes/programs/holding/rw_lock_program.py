@@ -9,7 +9,7 @@ from typing import Final
 from qcore.client.programs.program_context import ClientProgram, ProgramContext
 from qcore.kv import KeyValue
 from qcore.recipes import LeaseLost, RWLock
-from tests.recipes.programs.holder_records import record_acquired, record_held
+from tests.recipes.programs.holding.holder_records import record_acquired, record_held
 
 TTL_S: Final = 1.5
 #: How many readers a client has beside its writer: at most half of the holders should be alone.

@@ -1,0 +1,1 @@
+"""`RunOnce`: one of many workers runs a job in each time slot."""

@@ -1,0 +1,31 @@
+"""The chaos under which `run_once_program` runs, and all that must be true of its records."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.recipes.chaos_runs import CHAOS, chaos_records
+from tests.recipes.checks.run_once_check import run_once_violations, slot_violations
+from tests.recipes.programs.run_once_program import EVERY_S, run_once_program_of
+
+#: The last pauses end so late. From then on, few slots may be missed, until `_STOP_S`.
+_QUIET_FROM_S: Final = 17.5
+_STOP_S: Final = 22.0
+#: As the common one, but longer, and with more lost messages, because the program sends few.
+RUN_ONCE_CHAOS: Final = (
+    CHAOS.replace("loss: 0.003", "loss: 0.02")
+    .replace("stop_ms: 19000", "stop_ms: 22000")
+    .replace("quiet_ms: 8000", "quiet_ms: 11000")
+    .replace("until_ms: 20000", "until_ms: 23000")
+)
+
+
+def run_once_chaos(seed: int, *, retry: bool, catch_up: int = 0) -> list[str]:
+    """Run the program under chaos, and return everything that is wrong."""
+    program = run_once_program_of(retry=retry, catch_up=catch_up)
+    records, wrong = chaos_records(program, seed, RUN_ONCE_CHAOS)
+    return [
+        *wrong,
+        *run_once_violations(records, retry=retry),
+        *slot_violations(records, EVERY_S, _QUIET_FROM_S, _STOP_S, least=0.5),
+    ]

@@ -1,0 +1,1 @@
+"""Client programs of recipes that a holder has: locks, permits, the leadership."""

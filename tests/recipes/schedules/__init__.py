@@ -1,0 +1,1 @@
+"""Tests of `qcore.recipes.RunOnce`."""
