@@ -163,9 +163,14 @@ class LiveKeys:
             ) from None
 
     async def _sync(self, reader: KeysReader) -> None:
+        shown = self.revision
         sent_us, state = await self._read_newest(keys_only=True)
-        expected = _revisions_of(state.kvs)
-        while self.revision <= state.revision and expected != _revisions_of(self._keys.values()):
+        expected, until = _revisions_of(state.kvs), state.revision
+        if until < shown:
+            until = (
+                self.revision
+            )  # the cluster continues a backup, and what the view shows is undone
+        while self.revision <= until and expected != _revisions_of(self._keys.values()):
             try:
                 async with asyncio.timeout(_PATIENCE_S):
                     await reader.take()

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 #: The pause before something that failed for a time is tried again, seconds.
 PAUSE_S: Final = 0.1
+#: The longest pause after the first attempt for which another program was faster, seconds. It doubles each time.
+_FIRST_PAUSE_S: Final = 0.004
+_MAX_PAUSE_S: Final = 0.25
 #: The second key of a key begins so.
 WRITER_PREFIX: Final = b"config-writer//"
 
@@ -65,8 +68,10 @@ class OnceWriter:
         change = _Change(self._kv, self._key, self._writer_key, self._rng)
         try:
             async with asyncio.timeout(timeout_s):
+                pause_s = _FIRST_PAUSE_S
                 while (revision := await change.attempt(function)) is None:
-                    pass
+                    await asyncio.sleep(self._rng.uniform(0, pause_s))
+                    pause_s = min(2 * pause_s, _MAX_PAUSE_S)
                 return revision
         except TimeoutError:
             text = f"the key was not changed within {timeout_s:g} s"

@@ -186,6 +186,32 @@ def test_a_slow_program_gets_every_change(
     asyncio.run(scenario())
 
 
+def test_a_resumed_watch_reports_it_before_a_change(shared_cluster: ProcessCluster) -> None:
+    """The report is repeated until it succeeds."""
+    order: list[object] = []
+
+    async def resumed() -> None:
+        order.append("resumed")
+        if len(order) == 2:
+            raise ValueError("not yet")
+
+    async def scenario() -> None:
+        async with user_of(shared_cluster) as (client, user):
+            changes = client.watch(entity=user, field_type="Age")
+            changes.on_resumed = resumed
+            async with changes:
+                await write_ages(client, user, 1)
+                order.extend(ages_of(await take(changes, 1)))
+                cut_connections(client)
+                await write_ages(client, user, 2)
+                with pytest.raises(ValueError, match="not yet"):
+                    await take(changes, 1)
+                order.extend(ages_of(await take(changes, 1)))
+        assert order == [1, "resumed", "resumed", 2]
+
+    asyncio.run(scenario())
+
+
 def node_of(changes: Watch[FieldChange], cluster: ProcessCluster) -> NodeProcess:
     """The node that serves a watch."""
     assert changes._registered is not None

@@ -17,6 +17,8 @@ from tests.recipes.programs.new_ids import new_id
 #: Short, so that the outcome of a write is unknown now and then.
 REQUEST_S: Final = 0.6
 KEY: Final = "config/count"
+#: There are no leases, but a drill pauses workers for about so long.
+TTL_S: Final = 1.5
 
 
 class Count(BaseModel):

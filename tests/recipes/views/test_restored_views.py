@@ -59,9 +59,11 @@ async def test_views_find_out_that_a_backup_was_restored(tmp_path: Path) -> None
                 # Nothing is written after that, so what the views show is in the future of the new cluster.
                 restore(cluster, where, backup)
                 async with asyncio.timeout(60):
-                    assert await config.wait_for(lambda number: number == 1) == 1
-                    assert await unchanged.sync() == 7
-                    assert [each.name for each in await view.sync()] == ["old"]
+                    instances_now, *numbers = await asyncio.gather(
+                        view.sync(), config.sync(), unchanged.sync()
+                    )
+                    assert [each.name for each in instances_now] == ["old"]
+                    assert numbers == [1, 7]
                     put, undone = await anext(changes), await anext(changes)
                     first, second = await anext(instances), await anext(instances)
                 assert (put.value, put.skipped) == (2, False)
