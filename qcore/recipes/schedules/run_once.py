@@ -224,7 +224,7 @@ class RunOnce:
 
     async def _wait_clock(self, due: int) -> None:
         """Wait until the wall clock has reached a time."""
-        while (remaining_s := self._remaining_s(due)) > 0:  # noqa: ASYNC110 - nothing tells that a clock jumps
+        while (remaining_s := self._remaining_s(due)) > 0:  # noqa: ASYNC110 - nothing reports that a clock jumps
             await asyncio.sleep(remaining_s)
         await asyncio.sleep(self._random.uniform(0, _SPREAD_S))
 

@@ -53,7 +53,12 @@ def starts_the_newest_first(patch: pytest.MonkeyPatch) -> None:
 
     def choose(self: RunOnce, times: RegularSlots, seen: SlotsSeen, began: int, now: int) -> object:
         started = [each.slot for each in seen.records]
-        due = [each for each in times.due(min(began, now), now, 3) if each not in started]
+        oldest = min(started, default=0)
+        due = [
+            each
+            for each in times.due(min(began, now), now, 3)
+            if each not in started and each > oldest
+        ]
         return due[-1] if due else None
 
     patch.setattr(RunOnce, "_choose", choose)

@@ -15,8 +15,13 @@ EVERY_S: Final = 0.6
 REQUEST_TIMEOUT_S: Final = 0.8
 
 
-def run_once_program_of(*, retry: bool, catch_up: int = 0) -> ClientProgram:
-    """A program with such a job."""
+def run_once_program_of(*, retry: bool, catch_up: int = 0, long_runs: float = 0.2) -> ClientProgram:
+    """A program with such a job.
+
+    Args:
+        retry, catch_up: see `RunOnce`.
+        long_runs: the share of the runs that take longer than a slot.
+    """
 
     async def run_once_program(ctx: ProgramContext) -> None:
         kv = KeyValue(ctx.client, timeout_s=REQUEST_TIMEOUT_S)
@@ -25,7 +30,8 @@ def run_once_program_of(*, retry: bool, catch_up: int = 0) -> ClientProgram:
         async def job(run: SlotRun) -> str:
             ctx.record("begun", slot=run.slot, token=run.token, attempt=run.attempt)
             record_run(ctx, "acquired", run)
-            for _ in range(ctx.random.randint(1, 4)):
+            steps = 25 if ctx.random.random() < long_runs else ctx.random.randint(1, 4)
+            for _ in range(steps):
                 await asyncio.sleep(ctx.random.uniform(0.02, 0.1))
                 record_run(ctx, "held", run)
             ctx.record("finishing", slot=run.slot, token=run.token)

@@ -12,16 +12,8 @@ from tests.recipes.checks.queue_check import drain_violations, queue_violations
 from tests.recipes.planted.queue_mistakes import MISTAKES
 from tests.recipes.programs.queue_program import queue_program
 
-#: Which seed shows a mistake first. With these seeds, the recipe itself is not accused.
-SEEDS: Final = {
-    "claims_what_exists": 1,
-    "claims_without_lease": 1,
-    "does_not_count": 1,
-    "forgets_an_attempt": 8,
-    "acknowledges_any_claim": 4,
-    "puts_again": 1,
-    "puts_at_an_old_number": 1,
-}
+#: Each mistake is found within so many seeds.
+MAX_SEEDS: Final = 40
 
 
 def violations_of(seed: int) -> list[str]:
@@ -34,7 +26,7 @@ def violations_of(seed: int) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("seed", sorted({*SEEDS.values()}))
+@pytest.mark.parametrize("seed", [1, 2, 3])
 def test_the_queue_survives_chaos(seed: int) -> None:
     assert violations_of(seed) == []
 
@@ -44,4 +36,4 @@ def test_a_planted_mistake_is_found(
     mistake: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mistake(monkeypatch)
-    assert violations_of(SEEDS[mistake.__name__])
+    assert any(violations_of(seed) for seed in range(1, MAX_SEEDS + 1))
