@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,8 +13,12 @@ from qcore.client import SyncClient
 from qcore.errors import ConfigError
 from qcore.kv import SyncKeyValue
 from qcore.recipes import (
+    Barrier,
+    Counter,
     LeaseLost,
     NotAcquired,
+    RWLock,
+    Semaphore,
     SyncBarrier,
     SyncCounter,
     SyncLease,
@@ -30,6 +35,25 @@ def client() -> Iterator[SyncClient]:
     """A client of one node."""
     with LocalCluster(size=1, machine="kv") as cluster, SyncClient(cluster.endpoints) as started:
         yield started
+
+
+@pytest.mark.parametrize(
+    ("synchronous", "asynchronous"),
+    [
+        (SyncRWLock, RWLock),
+        (SyncSemaphore, Semaphore),
+        (SyncBarrier, Barrier),
+        (SyncCounter, Counter),
+    ],
+)
+def test_it_has_every_method_of_the_asynchronous_one(
+    synchronous: type[object], asynchronous: type[object]
+) -> None:
+    public, expected = (
+        {name for name, _ in inspect.getmembers(each, callable) if not name.startswith("_")}
+        for each in (synchronous, asynchronous)
+    )
+    assert public == expected
 
 
 def test_a_lock_for_readers_and_writers(client: SyncClient) -> None:
