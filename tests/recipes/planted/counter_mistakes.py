@@ -9,6 +9,7 @@ from qcore.kv.txn_parts import Range
 from qcore.recipes import Counter
 from qcore.recipes.counter import _Change, _State, _state_of
 from qcore.recipes.recipe_errors import is_temporary
+from tests.recipes.chaos_runs import CHAOS
 
 #: Many answers come too late for a request of 0.3 s, and the client cannot ask again in time.
 LATE_ANSWERS: Final = """
@@ -69,13 +70,11 @@ class ReadsAnyNode(Counter):
         return _state_of(page).value
 
 
-COUNTER_MISTAKES: Final[dict[str, type[Counter]]] = {
-    each.__name__: each
-    for each in (
-        AddsAgainWhenInDoubt,
-        LooksFromTheWrongRevision,
-        PutsWhatItHasRead,
-        TakesAnotherChangeForIts,
-        ReadsAnyNode,
-    )
-}
+#: The counters, and the scenario that is sharp for each.
+COUNTER_MISTAKES: Final[tuple[tuple[type[Counter], str], ...]] = (
+    (AddsAgainWhenInDoubt, LATE_ANSWERS),
+    (LooksFromTheWrongRevision, LATE_ANSWERS),
+    (PutsWhatItHasRead, LATE_ANSWERS),
+    (TakesAnotherChangeForIts, LATE_ANSWERS),
+    (ReadsAnyNode, CHAOS),  # which isolates nodes
+)
