@@ -42,8 +42,9 @@ class ConfigWatch(Generic[M]):
                 print(change.revision, change.value)
 
     **Guarantee.** `value` is the newest valid content that has arrived, and it never goes back to an earlier revision.
-    Every change that the cluster still keeps is delivered once, and in order. If changes may be missing, the next one
-    has `skipped`. `update` is applied once.
+    Every change is delivered once and in order, as long as the cluster keeps the history since the last one that
+    arrived. Otherwise the newest content arrives, with `skipped`. An `update` is applied once, and it sees the content
+    that it replaces.
 
     `value` may be old, because a program that is cut off cannot know that there is a newer one. If a decision
     depends on the newest value, await `sync` first: after that `value` shows at least what was written before.
@@ -55,7 +56,8 @@ class ConfigWatch(Generic[M]):
     - Leader change: no change is lost. There are no new ones while there is no leader.
     - Expiry: nothing here depends on a lease.
     - Clock jump: without effect, because no wall clock is read.
-    - End of the process: nothing remains in the cluster, except a small key that `set`, `update` and `delete` write.
+    - End of the process: nothing remains in the cluster, except the small key `config-writer//KEY`. `set`, `update` and
+      `delete` write it, to find out what took effect.
     - Restore of a backup: the configuration of the backup arrives with `skipped`, once the watch has reached the new
       cluster.
 
@@ -208,7 +210,7 @@ class ConfigWatch(Generic[M]):
         """
         changes = self.changes()
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(timeout_s) as limit:
                 while True:
                     value = changes.effective
                     if value is not Missing.VALUE and predicate(value):
@@ -217,6 +219,8 @@ class ConfigWatch(Generic[M]):
         except StopAsyncIteration:
             raise ConfigError(f"{self._model.name}: the watch was closed") from None
         except TimeoutError:
+            if not limit.expired():
+                raise  # it comes from the predicate
             raise NotAcquired(f"{self._model.name}: no such value within {timeout_s:g} s") from None
 
     # -- writes ----------------------------------------------------------------------------------

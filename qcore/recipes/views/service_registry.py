@@ -31,8 +31,9 @@ class ServiceRegistry:
 
     **Guarantee.** An instance that ends without notice is removed at the latest `ttl_s` of the cluster clock after its
     last keep-alive. An instance that lives and can reach the cluster is listed, except for a short time after a pause
-    or an outage that was longer than `ttl_s`. A view shows every change that the cluster still keeps, in order, and
-    never goes back to an earlier revision. A name of an instance belongs to one registration at a time.
+    or an outage that was longer than `ttl_s`. A view shows every change once and in order, as long as the cluster keeps
+    the history since the last one, and it never goes back to an earlier revision. Otherwise it shows the newest state,
+    with `skipped`. A name of an instance belongs to one registration at a time.
 
     So the list says where it is worth trying, and nothing more. An instance that is listed may be dead, and one that is
     not may be alive. It excludes nothing: use a `Lock` or a `LeaderElection` for that.

@@ -159,6 +159,14 @@ async def test_any_type_of_pydantic_will_do(cluster: LocalCluster) -> None:
             with pytest.raises(NotAcquired, match=r"no such value within 0\.05 s"):
                 await config.wait_for(lambda number: number == 7, timeout_s=0.05)
 
+            def late(_: int) -> int:
+                raise TimeoutError("of the program")
+
+            with pytest.raises(TimeoutError, match="of the program"):
+                await config.wait_for(late)
+            with pytest.raises(TimeoutError, match="of the program"):
+                await config.update(late)
+
 
 @async_test
 async def test_updates_of_many_programs_all_count(cluster: LocalCluster) -> None:

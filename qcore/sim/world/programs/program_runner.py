@@ -74,6 +74,8 @@ class ProgramRunner:
         self._spec = faults
         self._every = None if faults is None else faults.every_ms
         self._fault = None
+        #: How many generators each life of a client has made, by the name of the first one.
+        self._generators: dict[str, int] = {}
         if self._every is not None:
             self._fault = ledger.declare("workload.program_faults", "program_faults")
         job = ProgramJob(
@@ -99,8 +101,10 @@ class ProgramRunner:
             self.processes.append(ProgramProcess(number, place, job))
 
     def _new_rng(self, client: int) -> Random:
-        life = self.processes[client - 1].lives
-        return self._streams.get(stream_name(f"program/{client}/client", life))
+        """Another generator at each call, as `Runtime.new_rng` says."""
+        name = stream_name(f"program/{client}/client", self.processes[client - 1].lives)
+        number = self._generators[name] = self._generators.get(name, 0) + 1
+        return self._streams.get(name if number == 1 else f"{name}/{number}")
 
     def connect(
         self, connect_client: Callable[[ProgramPlace, Mapping[int, Receiver]], None]
