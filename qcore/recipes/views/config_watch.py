@@ -20,7 +20,7 @@ from qcore.recipes.views.config_content import (
     Missing,
 )
 from qcore.recipes.views.key_changes_feed import KeysChange, KeysReader
-from qcore.recipes.views.live_keys import LiveKeys
+from qcore.recipes.views.live_keys import DEFAULT_SYNC_S, LiveKeys
 from qcore.recipes.views.once_writer import OnceWriter
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ class ConfigWatch(Generic[M]):
     depends on the newest value, await `sync` first: after that `value` shows at least what was written before.
 
     - Disconnect: `value` stays. The watch resumes at any node after the last change. `is_served` is False then. But
-      a silent node is noticed late, and a node that is cut off from the others not at all. `age_s` is the bound.
+      a silent node is noticed late. A node that is cut off from the others is noticed by the next `sync`. `age_s` is
+      the bound.
     - Pause of the process: afterwards, the changes that it missed arrive one by one, or with `skipped` if the cluster
       does not keep them any more.
     - Leader change: no change is lost. There are no new ones while there is no leader.
@@ -69,12 +70,14 @@ class ConfigWatch(Generic[M]):
         key: where the configuration is.
         model: a class of pydantic, or any type that `pydantic.TypeAdapter` takes.
         default: effective while the key does not exist; None for none.
+        sync_every_s: how often the watch does a `sync` by itself, seconds; None for never. It notices that the node
+            that serves the watch is cut off from the others.
 
     Attributes:
         key: the argument, as bytes.
 
     Raises:
-        ConfigError: the key is empty.
+        ConfigError: the key is empty, or `sync_every_s` is out of its range.
     """
 
     def __init__(
@@ -84,13 +87,14 @@ class ConfigWatch(Generic[M]):
         model: type[M] | TypeAdapter[M],
         *,
         default: M | None = None,
+        sync_every_s: float | None = DEFAULT_SYNC_S,
     ) -> None:
         self.key = key.encode() if isinstance(key, str) else key
         if not self.key:
             raise ConfigError("config: the key is empty: write it like 'config/flags'")
         self._model = ConfigModel(self.key, model)
         self._state = ConfigState(self._model, Missing.VALUE if default is None else default)
-        self._keys = LiveKeys(kv, key=self.key)
+        self._keys = LiveKeys(kv, key=self.key, sync_every_s=sync_every_s)
         self._keys.on_change = self._changed
         self._writer = OnceWriter(kv, self.key)
         self._callbacks: Callbacks[ConfigChange[M]] = Callbacks(self._model.name)
@@ -159,7 +163,7 @@ class ConfigWatch(Generic[M]):
         return self._keys.failure
 
     def age_s(self) -> float:
-        """How old the value may be at most, seconds. It grows until the next `sync`."""
+        """How old the value may be at most, seconds. It grows until the next `sync`; see `sync_every_s`."""
         return self._keys.age_s()
 
     async def sync(self, *, timeout_s: float | None = None) -> M:

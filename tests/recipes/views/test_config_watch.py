@@ -226,6 +226,20 @@ async def test_a_watch_survives_the_loss_of_its_nodes(cluster: LocalCluster) -> 
 
 
 @async_test
+async def test_a_watch_syncs_by_itself(cluster: LocalCluster) -> None:
+    async with keys_of(cluster) as kv:
+        with pytest.raises(ConfigError, match="sync_every_s"):
+            ConfigWatch(kv, "n", int, sync_every_s=0)
+        async with ConfigWatch(kv, "n", int, default=0, sync_every_s=0.05) as config:
+            async with asyncio.timeout(60):
+                for _ in range(3):
+                    age_s = config.age_s()
+                    while config.age_s() >= age_s:  # noqa: ASYNC110 - it asks the cluster
+                        await asyncio.sleep(0.01)
+        assert config.failure is None
+
+
+@async_test
 async def test_a_closed_client_ends_the_watch(cluster: LocalCluster) -> None:
     async with cluster.client() as client:
         config = ConfigWatch(KeyValue(client), "closed", int, default=0)
