@@ -301,7 +301,11 @@ class Registration:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """The task has ended: the registration was closed, or it has failed."""
-        self.failure = reported_failure(task, f"the registration {self.service}//{self.instance}")
+        self.failure = reported_failure(
+            task,
+            f"the registration {self.service}//{self.instance}",
+            is_closed=self._task is None,
+        )
         self._wake()
 
     async def _wait(self) -> None:
