@@ -28,6 +28,7 @@ from qcore.client.synchronous.sync_facade import (
 from qcore.kv.kv_client import KeyValue
 from qcore.recipes.lease import DEFAULT_MAX_DRIFT, DEFAULT_TTL_S
 from qcore.recipes.views.config_watch import ConfigChanges, ConfigWatch
+from qcore.recipes.views.live_keys import DEFAULT_SYNC_S
 from qcore.recipes.views.service_registration import Registration
 from qcore.recipes.views.service_registry import ServiceRegistry
 from qcore.recipes.views.service_view import ServiceChanges, ServiceView
@@ -70,10 +71,10 @@ class SyncConfigWatch(_SyncContext[ConfigWatch[M]], Generic[M]):
 
     Args:
         client: a client, which the caller closes.
-        key, model, default: see `ConfigWatch`.
+        key, model, default, sync_every_s: see `ConfigWatch`.
 
     Raises:
-        ConfigError: the key is empty.
+        ConfigError: the key is empty, or `sync_every_s` is out of its range.
     """
 
     def __init__(
@@ -83,9 +84,12 @@ class SyncConfigWatch(_SyncContext[ConfigWatch[M]], Generic[M]):
         model: type[M] | TypeAdapter[M],
         *,
         default: M | None = None,
+        sync_every_s: float | None = DEFAULT_SYNC_S,
     ) -> None:
         kv = KeyValue(client.asynchronous)
-        super().__init__(ConfigWatch(kv, key, model, default=default), client)
+        super().__init__(
+            ConfigWatch(kv, key, model, default=default, sync_every_s=sync_every_s), client
+        )
 
     @property
     def value(self) -> M:

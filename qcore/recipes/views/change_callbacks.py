@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from qcore.errors import ConfigError
+
 _T = TypeVar("_T")
 
 
@@ -47,16 +49,26 @@ class Callbacks(Generic[_T]):
         self._callbacks.clear()
 
 
-def reported_failure(task: asyncio.Task[None], what: str) -> BaseException | None:
-    """Why a background task has ended by itself; None if it has not, or was cancelled.
+def reported_failure(
+    task: asyncio.Task[None], what: str, *, is_closed: bool
+) -> BaseException | None:
+    """Why a background task has ended by itself; None if the program has closed what it works for.
 
     The exception handler of the event loop gets it, too: the program may not look before the view is of use again.
 
     Args:
         task: the task, which has ended.
         what: names it.
+        is_closed: whether the program has closed what it works for, which cancels it.
     """
-    failure = None if task.cancelled() else task.exception()
+    failure: BaseException | None
+    if not task.cancelled():
+        failure = task.exception()
+    elif is_closed:
+        failure = None
+    else:
+        # A request that waits when the client is closed may be cancelled, and with it the task.
+        failure = ConfigError(f"{what} was cancelled: the client is closed")
     if failure is not None:
         task.get_loop().call_exception_handler(
             {"message": f"{what} has failed", "exception": failure, "task": task}

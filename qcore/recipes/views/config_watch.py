@@ -20,7 +20,7 @@ from qcore.recipes.views.config_content import (
     Missing,
 )
 from qcore.recipes.views.key_changes_feed import KeysChange, KeysReader
-from qcore.recipes.views.live_keys import LiveKeys
+from qcore.recipes.views.live_keys import DEFAULT_SYNC_S, LiveKeys
 from qcore.recipes.views.once_writer import OnceWriter
 
 if TYPE_CHECKING:
@@ -42,20 +42,23 @@ class ConfigWatch(Generic[M]):
                 print(change.revision, change.value)
 
     **Guarantee.** `value` is the newest valid content that has arrived, and it never goes back to an earlier revision.
-    Every change that the cluster still keeps is delivered once, and in order. If changes may be missing, the next one
-    has `skipped`. `update` is applied once.
+    Every change is delivered once and in order, as long as the cluster keeps the history since the last one that
+    arrived. Otherwise the newest content arrives, with `skipped`. An `update` is applied once, and it sees the content
+    that it replaces.
 
     `value` may be old, because a program that is cut off cannot know that there is a newer one. If a decision
     depends on the newest value, await `sync` first: after that `value` shows at least what was written before.
 
     - Disconnect: `value` stays. The watch resumes at any node after the last change. `is_served` is False then. But
-      a silent node is noticed late, and a node that is cut off from the others not at all. `age_s` is the bound.
+      a silent node is noticed late. A node that is cut off from the others is noticed by the next `sync`. `age_s` is
+      the bound.
     - Pause of the process: afterwards, the changes that it missed arrive one by one, or with `skipped` if the cluster
       does not keep them any more.
     - Leader change: no change is lost. There are no new ones while there is no leader.
     - Expiry: nothing here depends on a lease.
     - Clock jump: without effect, because no wall clock is read.
-    - End of the process: nothing remains in the cluster, except a small key that `set`, `update` and `delete` write.
+    - End of the process: nothing remains in the cluster, except the small key `config-writer//KEY`. `set`, `update` and
+      `delete` write it, to find out what took effect.
     - Restore of a backup: the configuration of the backup arrives with `skipped`, once the watch has reached the new
       cluster.
 
@@ -67,12 +70,14 @@ class ConfigWatch(Generic[M]):
         key: where the configuration is.
         model: a class of pydantic, or any type that `pydantic.TypeAdapter` takes.
         default: effective while the key does not exist; None for none.
+        sync_every_s: how often the watch does a `sync` by itself, seconds; None for never. It notices that the node
+            that serves the watch is cut off from the others.
 
     Attributes:
         key: the argument, as bytes.
 
     Raises:
-        ConfigError: the key is empty.
+        ConfigError: the key is empty, or `sync_every_s` is out of its range.
     """
 
     def __init__(
@@ -82,13 +87,14 @@ class ConfigWatch(Generic[M]):
         model: type[M] | TypeAdapter[M],
         *,
         default: M | None = None,
+        sync_every_s: float | None = DEFAULT_SYNC_S,
     ) -> None:
         self.key = key.encode() if isinstance(key, str) else key
         if not self.key:
             raise ConfigError("config: the key is empty: write it like 'config/flags'")
         self._model = ConfigModel(self.key, model)
         self._state = ConfigState(self._model, Missing.VALUE if default is None else default)
-        self._keys = LiveKeys(kv, key=self.key)
+        self._keys = LiveKeys(kv, key=self.key, sync_every_s=sync_every_s)
         self._keys.on_change = self._changed
         self._writer = OnceWriter(kv, self.key)
         self._callbacks: Callbacks[ConfigChange[M]] = Callbacks(self._model.name)
@@ -157,7 +163,7 @@ class ConfigWatch(Generic[M]):
         return self._keys.failure
 
     def age_s(self) -> float:
-        """How old the value may be at most, seconds. It grows until the next `sync`."""
+        """How old the value may be at most, seconds. It grows until the next `sync`; see `sync_every_s`."""
         return self._keys.age_s()
 
     async def sync(self, *, timeout_s: float | None = None) -> M:
@@ -208,7 +214,7 @@ class ConfigWatch(Generic[M]):
         """
         changes = self.changes()
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(timeout_s) as limit:
                 while True:
                     value = changes.effective
                     if value is not Missing.VALUE and predicate(value):
@@ -217,6 +223,8 @@ class ConfigWatch(Generic[M]):
         except StopAsyncIteration:
             raise ConfigError(f"{self._model.name}: the watch was closed") from None
         except TimeoutError:
+            if not limit.expired():
+                raise  # it comes from the predicate
             raise NotAcquired(f"{self._model.name}: no such value within {timeout_s:g} s") from None
 
     # -- writes ----------------------------------------------------------------------------------

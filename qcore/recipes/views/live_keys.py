@@ -8,6 +8,7 @@ know that state, it reads everything again, and readers learn that changes may h
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from types import TracebackType
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from qcore.kv.key_watches import KeyWatch
     from qcore.kv.kv_client import KeyValue
 
+#: How often a view makes sure that it shows the newest state, seconds.
+DEFAULT_SYNC_S: Final = 30.0
 #: The pause before something that failed for a time is tried again, seconds.
 PAUSE_S: Final = 0.1
 #: If a change that was written before `sync` does not arrive for so long, the watch is made again, seconds.
@@ -47,6 +50,7 @@ class LiveKeys:
     Args:
         kv: the keys of the cluster.
         key, prefix: which keys; give one of them.
+        sync_every_s: how often it does a `sync` by itself, seconds; None for never.
 
     Attributes:
         revision: as of which revision the keys are known. It never goes back.
@@ -55,10 +59,18 @@ class LiveKeys:
     """
 
     def __init__(
-        self, kv: KeyValue, *, key: Data | None = None, prefix: Data | None = None
+        self,
+        kv: KeyValue,
+        *,
+        key: Data | None = None,
+        prefix: Data | None = None,
+        sync_every_s: float | None = None,
     ) -> None:
+        if sync_every_s is not None and not 0 < sync_every_s < math.inf:
+            raise ConfigError(f"sync_every_s: {sync_every_s!r} is no number of seconds above 0")
         self._kv = kv
         self._range = Range(key, prefix=prefix)
+        self._sync_every_s = sync_every_s
         self._feed = KeysFeed()
         self._keys: dict[bytes, KeyVersion] = {}
         self.revision = 0
@@ -185,7 +197,31 @@ class LiveKeys:
     # -- the task --------------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        """Follow the keys until the view is closed, or fails."""
+        """Follow the keys, and sync regularly, until the view is closed, or one of them fails."""
+        create_task = asyncio.get_running_loop().create_task
+        tasks = [create_task(self._follow_always())]
+        if self._sync_every_s is not None:
+            tasks.append(create_task(self._sync_regularly(self._sync_every_s)))
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            for task in tasks:
+                if task in done:
+                    task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(
+                *tasks, return_exceptions=True
+            )  # what failed first is raised above
+
+    async def _sync_regularly(self, every_s: float) -> None:
+        """Notice that the node that serves the watch is cut off from the others."""
+        while True:
+            await asyncio.sleep(every_s)
+            await self._sync(self._feed.reader())
+
+    async def _follow_always(self) -> None:
+        """Follow the keys, with one watch after the other."""
         is_first = True
         while True:
             try:
@@ -280,7 +316,7 @@ class LiveKeys:
     def _ended(self, task: asyncio.Task[None]) -> None:
         """The task has ended: the view was closed, or it has failed."""
         names = self._range.key if self._range.prefix is None else self._range.prefix
-        self.failure = reported_failure(task, f"the view of {names!r}")
+        self.failure = reported_failure(task, f"the view of {names!r}", is_closed=self._is_closed)
         self._feed.end(self.failure)
 
     # -- reads -----------------------------------------------------------------------------------

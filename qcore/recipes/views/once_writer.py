@@ -67,13 +67,15 @@ class OnceWriter:
         """
         change = _Change(self._kv, self._key, self._writer_key, self._rng)
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(timeout_s) as limit:
                 pause_s = _FIRST_PAUSE_S
                 while (revision := await change.attempt(function)) is None:
                     await asyncio.sleep(self._rng.uniform(0, pause_s))
                     pause_s = min(2 * pause_s, _MAX_PAUSE_S)
                 return revision
         except TimeoutError:
+            if not limit.expired():
+                raise  # it comes from the function
             text = f"the key was not changed within {timeout_s:g} s"
             if change.is_unsure:
                 raise OutcomeUnknown(f"{text}, or the change took effect unseen") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
@@ -268,9 +269,11 @@ class Registration:
                 return done.revision
 
     async def _wait_changed(self, revision: int) -> None:
-        """Wait until the key changes after a revision."""
-        async with self._kv.watch(self._key, from_revision=revision + 1) as changes:
-            await anext(changes)
+        """Wait until the key changes after a revision, or may have: the watch may be at a node that is cut off."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._ttl_s):
+                async with self._kv.watch(self._key, from_revision=revision + 1) as changes:
+                    await anext(changes)
 
     async def _watch_key(self, lease: Lease, revision: int) -> None:
         """Wait until another program changes the key, or there is something else to write."""
@@ -298,7 +301,11 @@ class Registration:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """The task has ended: the registration was closed, or it has failed."""
-        self.failure = reported_failure(task, f"the registration {self.service}//{self.instance}")
+        self.failure = reported_failure(
+            task,
+            f"the registration {self.service}//{self.instance}",
+            is_closed=self._task is None,
+        )
         self._wake()
 
     async def _wait(self) -> None:

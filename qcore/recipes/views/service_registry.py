@@ -9,6 +9,7 @@ from pydantic import JsonValue
 
 from qcore.recipes.key_reads import prefix_of, read_state
 from qcore.recipes.lease import DEFAULT_MAX_DRIFT, DEFAULT_TTL_S, Lease
+from qcore.recipes.views.live_keys import DEFAULT_SYNC_S
 from qcore.recipes.views.service_instances import Instance, instance_of
 from qcore.recipes.views.service_registration import Registration
 from qcore.recipes.views.service_view import ServiceView
@@ -31,8 +32,9 @@ class ServiceRegistry:
 
     **Guarantee.** An instance that ends without notice is removed at the latest `ttl_s` of the cluster clock after its
     last keep-alive. An instance that lives and can reach the cluster is listed, except for a short time after a pause
-    or an outage that was longer than `ttl_s`. A view shows every change that the cluster still keeps, in order, and
-    never goes back to an earlier revision. A name of an instance belongs to one registration at a time.
+    or an outage that was longer than `ttl_s`. A view shows every change once and in order, as long as the cluster keeps
+    the history since the last one, and it never goes back to an earlier revision. Otherwise it shows the newest state,
+    with `skipped`. A name of an instance belongs to one registration at a time.
 
     So the list says where it is worth trying, and nothing more. An instance that is listed may be dead, and one that is
     not may be alive. It excludes nothing: use a `Lock` or a `LeaderElection` for that.
@@ -122,13 +124,18 @@ class ServiceRegistry:
         found = [instance_of(kv, prefix) for kv in (await read_state(self._kv, prefix)).kvs]
         return [each for each in found if isinstance(each, Instance)]
 
-    def watch(self, service: str) -> ServiceView:
+    def watch(self, service: str, *, sync_every_s: float | None = DEFAULT_SYNC_S) -> ServiceView:
         """The instances of a service, kept up to date in memory, as a context manager.
 
+        Args:
+            service: the name of the service.
+            sync_every_s: how often the view does a `sync` by itself, seconds; None for never. It notices that the node
+                that serves the watch is cut off from the others.
+
         Raises:
-            ConfigError: the name cannot be used.
+            ConfigError: the name cannot be used, or `sync_every_s` is out of its range.
         """
-        return ServiceView(self._kv, _prefix_of(service), service)
+        return ServiceView(self._kv, _prefix_of(service), service, sync_every_s=sync_every_s)
 
 
 def _prefix_of(service: str) -> bytes:

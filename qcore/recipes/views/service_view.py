@@ -27,15 +27,18 @@ class ServiceView:
         kv: the keys of the cluster.
         prefix: of the keys of the service.
         service: its name.
+        sync_every_s: see `ServiceRegistry.watch`.
 
     Attributes:
         service: the argument.
     """
 
-    def __init__(self, kv: KeyValue, prefix: bytes, service: str) -> None:
+    def __init__(
+        self, kv: KeyValue, prefix: bytes, service: str, *, sync_every_s: float | None
+    ) -> None:
         self.service = service
         self._state = InstancesState(prefix)
-        self._keys = LiveKeys(kv, prefix=prefix)
+        self._keys = LiveKeys(kv, prefix=prefix, sync_every_s=sync_every_s)
         self._keys.on_change = self._changed
         self._rng = kv.runtime.new_rng()
         self._callbacks: Callbacks[InstancesChange] = Callbacks(f"service {service}")

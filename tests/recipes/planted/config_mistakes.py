@@ -95,8 +95,9 @@ class _Mistaken(ConfigWatch[Count]):
         model: type[Count] | TypeAdapter[Count],
         *,
         default: Count | None = None,
+        sync_every_s: float | None = None,
     ) -> None:
-        super().__init__(kv, key, model, default=default)
+        super().__init__(kv, key, model, default=default, sync_every_s=sync_every_s)
         self._keys = self.keys_type(kv, key=self.key)
         self._keys.on_change = self._changed
         self._writer = self.writer_type(kv, self.key)

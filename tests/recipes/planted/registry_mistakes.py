@@ -69,8 +69,8 @@ def mistaken_registry(mistake: type[Registration] | type[LiveKeys]) -> type[Serv
             if issubclass(mistake, Registration):
                 self._registration_type = mistake
 
-        def watch(self, service: str) -> ServiceView:
-            view = super().watch(service)
+        def watch(self, service: str, *, sync_every_s: float | None = None) -> ServiceView:
+            view = super().watch(service, sync_every_s=sync_every_s)
             if issubclass(mistake, LiveKeys):
                 view._keys = mistake(self._kv, prefix=f"service/{service}//")
                 view._keys.on_change = view._changed

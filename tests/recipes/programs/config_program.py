@@ -40,7 +40,7 @@ WATCH: Final = ConfigWatch[Count]
 async def config_program(ctx: ProgramContext, make: type[ConfigWatch[Count]] = WATCH) -> None:
     """Count, watch, and ask for the newest value, without end."""
     kv = KeyValue(ctx.client, timeout_s=REQUEST_S)
-    config = make(kv, KEY, Count, default=Count(number=0, update=""))
+    config = make(kv, KEY, Count, default=Count(number=0, update=""), sync_every_s=2)
     watcher = new_id(ctx)
     async with config, asyncio.TaskGroup() as tasks:
         tasks.create_task(_follow(ctx, config, f"{watcher}/quick", 0))

@@ -159,6 +159,14 @@ async def test_any_type_of_pydantic_will_do(cluster: LocalCluster) -> None:
             with pytest.raises(NotAcquired, match=r"no such value within 0\.05 s"):
                 await config.wait_for(lambda number: number == 7, timeout_s=0.05)
 
+            def late(_: int) -> int:
+                raise TimeoutError("of the program")
+
+            with pytest.raises(TimeoutError, match="of the program"):
+                await config.wait_for(late)
+            with pytest.raises(TimeoutError, match="of the program"):
+                await config.update(late)
+
 
 @async_test
 async def test_updates_of_many_programs_all_count(cluster: LocalCluster) -> None:
@@ -215,6 +223,19 @@ async def test_a_watch_survives_the_loss_of_its_nodes(cluster: LocalCluster) -> 
         taken = [await anext(changes) for _ in range(number)]
         assert [each.value for each in taken] == [*range(1, number + 1)]
         assert not any(each.skipped for each in taken)
+
+
+@async_test
+async def test_a_watch_syncs_by_itself(cluster: LocalCluster) -> None:
+    async with keys_of(cluster) as kv:
+        with pytest.raises(ConfigError, match="sync_every_s"):
+            ConfigWatch(kv, "n", int, sync_every_s=0)
+        async with ConfigWatch(kv, "n", int, default=0, sync_every_s=0.05) as config:
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            while config.age_s() > (loop.time() - began) / 2:  # noqa: ASYNC110 - it asks the cluster
+                await asyncio.sleep(0.01)
+        assert config.failure is None
 
 
 @async_test

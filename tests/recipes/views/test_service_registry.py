@@ -139,7 +139,7 @@ async def test_a_name_belongs_to_one_registration(cluster: LocalCluster) -> None
 async def test_a_dead_instance_disappears(cluster: LocalCluster) -> None:
     async with registry_of(cluster) as (_, registry), registry.watch("web") as view:
         async with cluster.client() as client:
-            dying = ServiceRegistry(KeyValue(client), ttl_s=0.5)
+            dying = ServiceRegistry(KeyValue(client), ttl_s=2)
             one = dying.register("web", address="a:1", instance="one")
             await one.open()
             await view.wait_for(timeout_s=60)
