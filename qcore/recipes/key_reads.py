@@ -8,11 +8,12 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from qcore.errors import ConfigError, RemoteProtocolError
+from qcore.errors import ConfigError, RemoteProtocolError, WatchCompacted
 from qcore.kv.key_values import KeyVersion, Page, TxnResult
 from qcore.kv.txn_parts import Range
 
 if TYPE_CHECKING:
+    from qcore.kv.key_watches import KeyWatch
     from qcore.kv.kv_client import KeyValue
 
 
@@ -50,6 +51,21 @@ async def read_range(kv: KeyValue, request: Range) -> State:
         page = await kv.range(replace(request, after=page.after, revision=revision))
         kvs += page.kvs
     return State(kvs, revision)
+
+
+def read_again_when_resumed(watch: KeyWatch) -> KeyWatch:
+    """Let a watch raise `WatchCompacted` after it was resumed, so that its user reads the keys again.
+
+    The restore of a backup changes keys without a change that a watch shows. A watch that goes through it is resumed.
+    """
+
+    async def read_again() -> None:
+        raise WatchCompacted(
+            "the watch was resumed, maybe after the restore of a backup: read the keys again"
+        )
+
+    watch.when_resumed(read_again)
+    return watch
 
 
 def page_of_txn(done: TxnResult, index: int) -> Page:

@@ -28,8 +28,9 @@ def findings(recipe: str, seed: int) -> tuple[int, list[str], dict[str, int]]:
     drill = RECIPE_DRILLS[recipe]
     module, _, function = drill.program.partition(":")
     program: ClientProgram = getattr(import_module(module), function)
-    records, wrong = chaos_records(program, seed)
-    wrong += [text for check in drill.checkers for text in check(records)]
+    records, wrong = chaos_records(program, seed, drill.chaos)
+    checkers = (*drill.checkers, *drill.chaos_checkers)
+    wrong += [text for check in checkers for text in check(records)]
     for what, count in drill.progress.items():
         wrong += progress_violations(records, what, count)
     return seed, wrong, dict(Counter(record.what for record in records))

@@ -16,7 +16,7 @@ from qcore.errors import LeaseNotFound, QcoreError
 from qcore.kv.key_values import Page, TxnResult
 from qcore.kv.txn_parts import Condition, Delete, Put, Range, Txn, TxnOperation
 from qcore.recipes.holding.tickets import PAUSE_S
-from qcore.recipes.key_reads import page_of_txn
+from qcore.recipes.key_reads import page_of_txn, read_again_when_resumed
 from qcore.recipes.queues.queue_items import Claimed, QueueItem
 from qcore.recipes.queues.queue_keys import Marker, QueueKeys
 from qcore.recipes.queues.queue_line import FreeItem, QueueLine
@@ -101,7 +101,7 @@ class QueueConsumer:
     async def _wait(self, line: QueueLine) -> Claimed:
         """Wait for an item, from a line without a free one on."""
         watch = self._kv.watch(prefix=self._keys.line, from_revision=line.revision + 1)
-        async with watch as changes:
+        async with read_again_when_resumed(watch) as changes:
             while True:
                 line.change(await anext(changes))
                 if line.has_free:

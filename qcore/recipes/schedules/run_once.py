@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from qcore.errors import ConfigError, QcoreError
 from qcore.kv.txn_parts import Condition, Delete, Put, Range, TxnOperation
 from qcore.recipes.holding.tickets import PAUSE_S
-from qcore.recipes.key_reads import page_of_txn
+from qcore.recipes.key_reads import page_of_txn, read_again_when_resumed
 from qcore.recipes.lease import DEFAULT_MAX_DRIFT, DEFAULT_TTL_S, Lease
 from qcore.recipes.recipe_errors import LeaseLost, is_temporary
 from qcore.recipes.schedules.slot_records import SlotKeys, SlotRecord, SlotsSeen
@@ -232,7 +232,7 @@ class RunOnce:
         """Wait until the run that goes on ends, or the wall clock has reached a time."""
         revision = seen.revision + 1
         watch = self._kv.watch(self._keys.running, from_revision=revision, kinds=["delete"])
-        async with watch as changes:
+        async with read_again_when_resumed(watch) as changes:
             while True:
                 remaining_s = None if due is None else self._remaining_s(due)
                 if remaining_s == 0:

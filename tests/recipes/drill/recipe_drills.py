@@ -6,13 +6,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
+from tests.recipes.chaos_runs import CHAOS, QUIET_FROM_S
 from tests.recipes.checks.barrier_check import barrier_violations
 from tests.recipes.checks.config_check import config_violations
 from tests.recipes.checks.counter_check import counter_violations
 from tests.recipes.checks.election_check import election_violations
 from tests.recipes.checks.exclusion_check import exclusion_violations
-from tests.recipes.checks.queue_check import queue_violations
+from tests.recipes.checks.queue_check import drain_violations, queue_violations
 from tests.recipes.checks.registry_check import registry_violations
+from tests.recipes.checks.run_once_chaos import RUN_ONCE_CHAOS
 from tests.recipes.checks.run_once_check import run_once_violations
 from tests.recipes.checks.rw_lock_check import rw_lock_violations
 from tests.recipes.checks.semaphore_check import semaphore_violations
@@ -28,11 +30,15 @@ class RecipeDrill:
         program: the client program, as `MODULE:FUNCTION`.
         checkers: judge its records.
         progress: how many records of which kind there are after the faults, at least.
+        chaos: the scenario of its runs in the simulator.
+        chaos_checkers: judge the records of such a run, too.
     """
 
     program: str
     checkers: tuple[Checker, ...]
     progress: dict[str, int] = field(default_factory=dict)
+    chaos: str = CHAOS
+    chaos_checkers: tuple[Checker, ...] = ()
 
     def violations(self, result: DrillResult) -> list[str]:
         """What is wrong with the records."""
@@ -87,10 +93,12 @@ RECIPE_DRILLS: Final[dict[str, RecipeDrill]] = {
         "tests.recipes.programs.queue_program:queue_program",
         (queue_violations,),
         {"acknowledged": 10},
+        chaos_checkers=(partial(drain_violations, before_s=QUIET_FROM_S),),
     ),
     "run_once": RecipeDrill(
         "tests.recipes.programs.run_once_program:run_once_program",
         (partial(run_once_violations, retry=True),),
         {"done": 3},
+        RUN_ONCE_CHAOS,
     ),
 }

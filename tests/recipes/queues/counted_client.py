@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 from qcore.client import Client
@@ -20,6 +21,7 @@ class CountedClient:
 
     Attributes:
         requests: the texts of all requests.
+        watches: all watches.
         is_down: every request fails before it is sent.
         after_loss: awaited after an answer was lost.
     """
@@ -28,6 +30,7 @@ class CountedClient:
         self._client = client
         self._losses = 0
         self.requests: list[str] = []
+        self.watches: list[Watch[MachineChange]] = []
         self.is_down = False
         self.after_loss: Callable[[], Awaitable[object]] | None = None
 
@@ -74,4 +77,20 @@ class CountedClient:
         timeout_s: float | None = None,
     ) -> Watch[MachineChange]:
         """See `Client.watch`."""
-        return self._client.watch(topic=topic, after=after, timeout_s=timeout_s)
+        watch = self._client.watch(topic=topic, after=after, timeout_s=timeout_s)
+        self.watches.append(watch)
+        return watch
+
+    async def resume_watch(self) -> None:
+        """Wait until a program waits for the next change of the last watch, and let that seem resumed.
+
+        Returns when a program has sent another request since then.
+        """
+        async with asyncio.timeout(30):
+            while not (self.watches and self.watches[-1]._waiter is not None):  # noqa: ASYNC110 - behind a socket
+                await asyncio.sleep(0.01)
+            before = len(self.requests)
+            self.watches[-1]._is_resumed = True
+            self.watches[-1]._wake()
+            while len(self.requests) == before:  # noqa: ASYNC110 - another task sends them
+                await asyncio.sleep(0.01)

@@ -151,6 +151,34 @@ async def test_a_lost_lease_cancels_the_block(cluster: LocalCluster) -> None:
 
 
 @async_test
+async def test_a_cancelled_block_rejects_its_item(cluster: LocalCluster) -> None:
+    async with cluster.client() as client, Queue(KeyValue(client), "stopped") as queue:
+        await queue.put("a")
+        taken = asyncio.Event()
+
+        async def work() -> None:
+            async with queue.take():
+                taken.set()
+                await asyncio.Event().wait()
+
+        working = asyncio.create_task(work())
+        await taken.wait()
+        working.cancel()
+        await asyncio.wait([working])
+        assert working.cancelled()
+        item = await queue.try_receive()
+        assert item is not None
+        assert item.attempt == 2
+        # What ends an item goes on if its caller is cancelled.
+        ending = asyncio.create_task(item.acknowledge())
+        await asyncio.sleep(0)
+        ending.cancel()
+        await asyncio.wait([ending])
+        await item.acknowledge()
+        assert await queue.size() == QueueSize(0, 0, 0)
+
+
+@async_test
 async def test_an_item_ends_once(cluster: LocalCluster) -> None:
     async with cluster.client() as client, Queue(KeyValue(client), "once") as queue:
         await queue.put_many(["a", "b"])
@@ -298,6 +326,18 @@ async def test_a_put_in_time_or_an_error_that_says_why(cluster: LocalCluster) ->
         broken.is_down = True
         with pytest.raises(NotAcquired, match="Nothing was put"):
             await Queue(KeyValue(broken), "late").put("b", timeout_s=0.3)
+
+
+@async_test
+async def test_a_resumed_watch_reads_the_line_again(cluster: LocalCluster) -> None:
+    async with cluster.client() as client:
+        counted = CountedClient(client)
+        async with Queue(KeyValue(counted), "resumed", ttl_s=1000) as queue:
+            waiting = asyncio.create_task(queue.receive())
+            await counted.resume_watch()
+            assert '"op": "range"' in counted.requests[-1]
+            await queue.put("a")
+            assert (await waiting).text == "a"
 
 
 @async_test

@@ -14,6 +14,8 @@ from tests.recipes.programs.queue_program import queue_program
 
 #: Each mistake is found within so many seeds.
 MAX_SEEDS: Final = 40
+#: These need several seeds, so only the long tests look for them.
+RARE: Final = ("puts_again", "forgets_an_attempt", "acknowledges_any_claim")
 
 
 def violations_of(seed: int) -> list[str]:
@@ -31,7 +33,17 @@ def test_the_queue_survives_chaos(seed: int) -> None:
     assert violations_of(seed) == []
 
 
-@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.__name__)
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        pytest.param(
+            mistake,
+            marks=[pytest.mark.long] if mistake.__name__ in RARE else [],
+            id=mistake.__name__,
+        )
+        for mistake in MISTAKES
+    ],
+)
 def test_a_planted_mistake_is_found(
     mistake: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -240,6 +240,23 @@ async def test_the_wall_clock_decides_what_is_due(cluster: LocalCluster) -> None
 
 
 @async_test
+async def test_a_resumed_watch_reads_the_records_again(cluster: LocalCluster) -> None:
+    async with cluster.client() as client:
+        counted = CountedClient(client)
+        run_once = RunOnce(KeyValue(client), "resumed", retry=True)
+        run = await run_once.try_slot(5)
+        assert run is not None
+        other = RunOnce(KeyValue(counted), "resumed", retry=True)
+        waiting = asyncio.create_task(other.wait_slot(every_s=1e6))
+        await counted.resume_watch()
+        assert '"op": "range"' in counted.requests[-1]
+        await run.abandon()
+        again = await waiting
+        assert again.attempt == 2
+        await again.finish()
+
+
+@async_test
 async def test_forgotten_slots_do_not_start_beside_a_run(cluster: LocalCluster) -> None:
     async with cluster.client() as client:
         kv = KeyValue(client)

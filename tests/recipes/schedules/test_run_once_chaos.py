@@ -15,6 +15,8 @@ from tests.recipes.programs.run_once_program import run_once_program_of
 
 #: Each mistake is found within so many seeds.
 MAX_SEEDS: Final = 12
+#: These need several seeds, so only the long tests look for them.
+RARE: Final = ("finishes_any_run",)
 QUIET: Final = """
 cluster: {nodes: 3, machine: kv}
 workload: {clients: 3, stop_ms: 8000, program_faults: {clock_drift_ppm: 100, clock_skew_ms: 50}}
@@ -36,7 +38,17 @@ def test_without_faults_no_slot_is_missed() -> None:
     assert len(done) > 9
 
 
-@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.__name__)
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        pytest.param(
+            mistake,
+            marks=[pytest.mark.long] if mistake.__name__ in RARE else [],
+            id=mistake.__name__,
+        )
+        for mistake in MISTAKES
+    ],
+)
 def test_a_planted_mistake_is_found(
     mistake: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
