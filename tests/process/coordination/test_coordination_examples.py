@@ -18,7 +18,7 @@ import pytest
 
 from qcore.kv import SyncKeyValue
 from qcore.processes import free_ports, wait_for
-from qcore.recipes import QueueSize, SyncQueue
+from qcore.recipes import QueueSize, SyncLock, SyncQueue
 from qcore.testing import LocalCluster
 from tests.checkout import EXAMPLES
 from tests.process.coordination.example_programs import PATIENCE_S, Program, Programs
@@ -147,36 +147,47 @@ def test_jobs_are_retried_and_then_die(
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_another_worker_gets_the_job(
-    programs: Programs, tmp_path: Path, how: signal.Signals
+    cluster: LocalCluster, programs: Programs, tmp_path: Path, how: signal.Signals
 ) -> None:
     """Its first run does not end. Only the attempt of a worker that was killed counts."""
     pids, written = tmp_path / "pids", tmp_path / "written"
     first = f"echo $$ >> {pids}; test $(wc -l < {pids}) = 2 || exec sleep 600"
-    ada = programs.start("job_runner", "--ttl", "2", "work", "ada")
-    programs.run("job_runner", "put", f"{first}; echo $JOB_TOKEN > {written}")
-    token = ada.wait(r"^ada: job \d+, attempt 1, token (\d+)$")
-    pid = int(
-        wait_for(lambda: (pids.exists() and pids.read_text()) or None, PATIENCE_S, "its command")
-    )
-    try:
+    with cluster.sync_client() as client:
+        queue = SyncQueue(client, "jobs")
+        ada = programs.start("job_runner", "--ttl", "2", "work", "ada")
         bob = programs.start("job_runner", "--ttl", "2", "work", "bob")
-        bob.wait("waits for jobs")
-        if how == signal.SIGKILL:
-            ada.kill()
-        else:
-            ada.end(how)
-            with pytest.raises(ProcessLookupError):
-                os.kill(pid, 0)  # the command has ended, too
-        attempt = 2 if how == signal.SIGKILL else 1
-        later = bob.wait(rf"^bob: job \d+, attempt {attempt}, token (\d+)$")
-        bob.wait(r"^bob: job \d+ is done$")
-        assert int(later) > int(token)
-        assert written.read_text() == f"{later}\n"
-        assert programs.run("job_runner", "list") == "0 waiting, 0 claimed, 0 dead\n"
-        bob.end()
-    finally:
-        if how == signal.SIGKILL:
-            os.kill(pid, signal.SIGKILL)
+        for worker in (ada, bob):
+            worker.wait("waits for jobs")
+        queue.put(f"{first}; echo $JOB_TOKEN > {written}")
+        begun = r"job \d+, attempt 1, token (\d+)$"
+        chosen = wait_for(
+            lambda: [worker for worker in (ada, bob) if worker.found(begun)],
+            PATIENCE_S,
+            "a worker that has the job",
+        )[0]
+        pid = int(
+            wait_for(
+                lambda: (pids.exists() and pids.read_text()) or None, PATIENCE_S, "its command"
+            )
+        )
+        try:
+            if how == signal.SIGKILL:
+                chosen.kill()
+            else:
+                chosen.end(how)
+                with pytest.raises(ProcessLookupError):
+                    os.kill(pid, 0)  # the command has ended, too
+            other = bob if chosen is ada else ada
+            attempt = 2 if how == signal.SIGKILL else 1
+            later = other.wait(rf"job \d+, attempt {attempt}, token (\d+)$")
+            other.wait(r"job \d+ is done$")
+            assert int(later) > int(chosen.found(begun)[0])
+            assert written.read_text() == f"{later}\n"
+            assert queue.size() == QueueSize(0, 0, 0)
+            other.end()
+        finally:
+            if how == signal.SIGKILL:
+                os.kill(pid, signal.SIGKILL)
 
 
 # -- feature_flags -----------------------------------------------------------------------------------
@@ -296,16 +307,21 @@ def test_a_stopped_holder_cannot_write(programs: Programs, tmp_path: Path) -> No
     assert shared.read_text() == f"line 1 by bob, token {later}\nline 2 by ada, token {last}\n"
 
 
-def test_ctrl_c_releases_the_lock_of_the_file(programs: Programs, tmp_path: Path) -> None:
+def test_ctrl_c_releases_the_lock_of_the_file(
+    cluster: LocalCluster, programs: Programs, tmp_path: Path
+) -> None:
     """The holder gets SIGTERM at its work, and one that waits SIGINT. The lease is longer than the test."""
     words = (str(tmp_path / "shared.txt"), "--ttl", "600", "--write-delay")
     ada = programs.start("shared_file", "ada", *words, "600")
     ada.wait("is about to write")
     bob = programs.start("shared_file", "bob", *words, "0")
-    bob.wait("waits for the lock")
-    bob.end(signal.SIGINT)
-    ada.end()
-    assert "eve has written" in programs.run("shared_file", "eve", *words, "0", "--rounds", "1")
+    with cluster.sync_client() as client:
+        lock = SyncLock(client, "files/shared.txt")
+        wait_for(lambda: len(lock.line()) == 2, PATIENCE_S, "bob to wait")
+        bob.end(signal.SIGINT)
+        assert len(lock.line()) == 1
+        ada.end()
+        assert lock.line() == []
 
 
 def test_the_store_rejects_older_tokens(tmp_path: Path) -> None:
