@@ -1,4 +1,4 @@
-"""Feature flags: one command changes a flag, and every process has the new value within milliseconds.
+"""Feature flags: a command changes a flag, and all running processes learn of it.
 
     qcore node start --id 1 --ws-addr 127.0.0.1:8080 --data-dir data/flags --machine kv &
     qcore cluster init --endpoints 127.0.0.1:8080

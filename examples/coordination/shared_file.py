@@ -1,4 +1,4 @@
-"""A lock around a file on shared storage, which survives that a process is stopped for longer than its lease.
+"""A lock around a file on shared storage, and a store that rejects the late write of a former holder.
 
     qcore node start --id 1 --ws-addr 127.0.0.1:8080 --data-dir data/shared --machine kv &
     qcore cluster init --endpoints 127.0.0.1:8080
