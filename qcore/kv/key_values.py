@@ -15,6 +15,10 @@ Data = str | bytes
 
 ChangeKind = Literal["put", "delete"]
 _KINDS: Final[dict[str, ChangeKind]] = {"put": "put", "delete": "delete"}
+#: An error: the cluster has another state machine.
+OTHER_MACHINE: Final = (
+    "the answer is not one of the key-value machine: start the nodes with --machine kv"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,9 +194,7 @@ def read_result(text: str) -> Json:
             return _checked(result)
         error: QcoreError = from_wire(str(result["error"]), result["detail"])
     except (ValueError, TypeError, KeyError):
-        raise RemoteProtocolError(
-            "the answer is not one of the key-value machine: start the nodes with --machine kv"
-        ) from None
+        raise RemoteProtocolError(OTHER_MACHINE) from None
     raise error
 
 

@@ -7,8 +7,9 @@ import math
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from qcore.errors import ConfigError
+from qcore.errors import ConfigError, ErrorReply, RemoteProtocolError
 from qcore.kv.key_values import (
+    OTHER_MACHINE,
     ChangeKind,
     Data,
     Deleted,
@@ -71,6 +72,7 @@ class KeyValue:
     Each write takes effect once, however often the client sends it (`qcore.client.Client`). All methods raise
 
     - `StoreError` and its kinds if the machine rejects the request, such as `LeaseNotFound`,
+    - `RemoteProtocolError` if the nodes do not run the machine `kv`,
     - the errors of `Client.execute` if the request could not be answered in time.
 
     Args:
@@ -299,18 +301,30 @@ class KeyValue:
         return MachineStatus(*(int(found[name]) for name in (*names, "bytes")))
 
     async def _write(self, request: dict[str, object]) -> Json:
-        text = json.dumps(request, ensure_ascii=False)
-        return read_result(await self._client.execute(text, timeout_s=self._timeout_s))
+        return await self._execute(request)
 
     async def _read(
         self, request: dict[str, object], consistency: Consistency | None = None
     ) -> Json:
+        return await self._execute(request, read=True, consistency=consistency)
+
+    async def _execute(
+        self,
+        request: dict[str, object],
+        *,
+        read: bool = False,
+        consistency: Consistency | None = None,
+    ) -> Json:
         text = json.dumps(request, ensure_ascii=False)
-        return read_result(
-            await self._client.execute(
-                text, read=True, consistency=consistency, timeout_s=self._timeout_s
+        try:
+            answer = await self._client.execute(
+                text, read=read, consistency=consistency, timeout_s=self._timeout_s
             )
-        )
+        except ErrorReply as error:  # from the entity store, which reads commands before the log
+            if str(error.detail().get("field", "")).startswith("Perform.request"):
+                raise RemoteProtocolError(f"{OTHER_MACHINE} ({error})") from error
+            raise
+        return read_result(answer)
 
 
 def _milliseconds(seconds: float) -> int:

@@ -250,12 +250,15 @@ async def test_a_watch_goes_on_when_the_leader_is_killed(cluster: LocalCluster) 
         assert [change for change in again if change.kind == "put"] == seen
 
 
-def test_another_machine_is_named() -> None:
-    with LocalCluster(size=1, machine="register") as other:
+@pytest.mark.parametrize("machine", ["register", "entity"])
+def test_another_machine_is_named(machine: str) -> None:
+    async def ask(*, read: bool) -> None:
+        async with other.client() as client:
+            keys = KeyValue(client)
+            await (keys.get("a") if read else keys.put("a", "1"))
 
-        async def write() -> None:
-            async with other.client() as client:
-                await KeyValue(client).put("a", "1")
-
-        with pytest.raises(RemoteProtocolError, match="start the nodes with --machine kv"):
-            asyncio.run(write())
+    with LocalCluster(size=1, machine=machine) as other:
+        # The machine `register` has other queries, so its error for this one says so.
+        for read in (False, True) if machine == "entity" else (False,):
+            with pytest.raises(RemoteProtocolError, match="start the nodes with --machine kv"):
+                asyncio.run(ask(read=read))

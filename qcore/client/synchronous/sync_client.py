@@ -13,10 +13,10 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
 from qcore.client.client import Client
 from qcore.client.sessions.session import ClientSession
@@ -62,10 +62,50 @@ def _watch(
     return sync_object(method, SyncWatch)
 
 
+class _Operation(Generic[_R]):
+    """A coroutine that the thread of a client runs. `asyncio.run_coroutine_threadsafe` would not give its task.
+
+    Args:
+        coroutine: the coroutine.
+
+    Attributes:
+        outcome: its result, for another thread.
+    """
+
+    def __init__(self, coroutine: Coroutine[Any, Any, _R]) -> None:
+        self._coroutine = coroutine
+        self._task: asyncio.Task[_R] | None = None
+        self.outcome: Future[_R] = Future()
+
+    def start(self) -> None:
+        """Start the coroutine, in the thread of the event loop."""
+        self._task = asyncio.get_running_loop().create_task(self._coroutine)
+        self._task.add_done_callback(self._finish)
+
+    def interrupt(self, running: dict[asyncio.Task[Any], None]) -> None:
+        """Cancel it, after `start` and in the same thread. Until it has ended, it is in `running`."""
+        task = self._task
+        if task is not None and not task.done():
+            running[task] = None
+            task.add_done_callback(lambda done: running.pop(done, None))
+            task.cancel()
+
+    def _finish(self, task: asyncio.Task[_R]) -> None:
+        if task.cancelled():
+            self.outcome.cancel()
+            return
+        error = task.exception()
+        if error is None:
+            self.outcome.set_result(task.result())
+        else:
+            self.outcome.set_exception(error)
+
+
 class SyncClient(SyncFacade[Client]):
     """A client of a cluster, for programs without asyncio. Use it as a context manager, or call `close`.
 
-    Ctrl-C ends the operation that waits. A write that was interrupted may still take effect.
+    Ctrl-C ends the operation that waits. A write that was interrupted may still take effect. `close` waits until what
+    was interrupted has cleaned up, such as left the line of a lock.
 
     Args:
         endpoints: `host:port` of some nodes.
@@ -108,6 +148,8 @@ class SyncClient(SyncFacade[Client]):
             tracer=tracer,
         )
         super().__init__(client, self)
+        #: Operations that Ctrl-C has ended, as long as they clean up.
+        self._interrupted: dict[asyncio.Task[Any], None] = {}
         self._loop = asyncio.new_event_loop()
         # A daemon: a program that forgets `close` must still be able to end.
         self._thread = threading.Thread(
@@ -136,6 +178,9 @@ class SyncClient(SyncFacade[Client]):
         self._loop.close()
 
     async def _close(self) -> None:
+        if self._interrupted:
+            # They clean up: who waited for a lock, for example, must leave the line while there are connections.
+            await asyncio.wait(self._interrupted)
         await self._wrapped.close()
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
@@ -156,13 +201,15 @@ class SyncClient(SyncFacade[Client]):
         if self._loop.is_closed() or threading.current_thread() is self._thread:
             coroutine.close()
             raise ConfigError("this SyncClient is closed: make another one")
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        operation = _Operation(coroutine)
+        self._loop.call_soon_threadsafe(operation.start)
         try:
-            return future.result()
+            return operation.outcome.result()
         except CancelledError:
             raise ConfigError("the SyncClient was closed while this operation waited") from None
         except BaseException:
-            future.cancel()  # Ctrl-C: the operation must not go on unseen
+            # Ctrl-C: the operation must not go on unseen.
+            self._loop.call_soon_threadsafe(operation.interrupt, self._interrupted)
             raise
 
     def iterate(self, items: AsyncIterator[_R]) -> Iterator[_R]:
