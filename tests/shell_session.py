@@ -141,7 +141,7 @@ def _run_commands(
         line = ports.put(command.line)
         if line.startswith("qcore cluster status"):
             line = _AGAIN.format(command=line)
-        if line.startswith("kill ") and "-KILL" not in line:
+        if line.startswith("kill ") and not line.startswith("kill -"):
             # The documents promise that SIGTERM stops a node cleanly, so the exit code of the job counts.
             line = f"job=$(jobs -p {line.split()[1]}) && {line} && wait $job"
         # `jobs` drops finished jobs from the shell's list, as an interactive shell does before each prompt.
