@@ -20,6 +20,7 @@ import json
 import signal
 import sys
 from datetime import UTC, datetime
+from functools import partial
 
 from qcore import Client, QcoreError
 from qcore.kv import Condition, KeyValue, Put
@@ -50,11 +51,12 @@ class Cron:
         """Run all jobs, without end."""
         report = RunOnce(self.kv, "cron/report", ttl_s=self.ttl_s, retry=True)
         reminder = RunOnce(self.kv, "cron/reminder", ttl_s=self.ttl_s, retry=False)
+        failed = self.print_failure
         print(f"{self.name} waits for its slots")
         await asyncio.gather(
             # In place of every_s, `schedule` takes a function, such as one that reads crontab lines.
-            report.run(self.report, every_s=self.every_s, on_error=self.on_error),
-            reminder.run(self.remind, every_s=self.every_s, on_error=self.on_error),
+            report.run(self.report, every_s=self.every_s, on_error=partial(failed, "report")),
+            reminder.run(self.remind, every_s=self.every_s, on_error=partial(failed, "reminder")),
         )
 
     async def report(self, run: SlotRun) -> str:
@@ -62,8 +64,9 @@ class Cron:
         self.print_run("report", run)
         await asyncio.sleep(self.work_s)
         written = await self.write_report(run, f"the report of {run.time_s:.0f}, by {self.name}")
-        self.print_run("report", run, "written" if written else "not written: a later run has")
-        return "written"
+        state = "written" if written else "not written, because a later run has written"
+        self.print_run("report", run, state)
+        return state  # is kept in the record of the slot; see RunOnce.records
 
     async def remind(self, run: SlotRun) -> None:
         """Send a mail, for example, which must not arrive twice."""
@@ -86,9 +89,9 @@ class Cron:
         slot = datetime.fromtimestamp(run.time_s, UTC).isoformat()
         print(f"{self.name}: {job} of {slot}, attempt {run.attempt}, token {run.token}: {state}")
 
-    def on_error(self, run: SlotRun, error: Exception) -> None:
+    def print_failure(self, job: str, run: SlotRun, error: Exception) -> None:
         """A job has failed, or its lease was lost. The next slots go on."""
-        self.print_run("a job", run, f"failed: {error}")
+        self.print_run(job, run, f"failed: {error}")
 
 
 async def main(options: argparse.Namespace) -> None:

@@ -112,7 +112,7 @@ def read_options() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description="A queue of jobs, and workers that run them.")
     parser.add_argument("--endpoints", default="127.0.0.1:8080", help="host:port of some nodes")
-    parser.add_argument("--ttl", type=float, default=10, help="seconds until a dead worker's job")
+    parser.add_argument("--ttl", type=float, default=10, help="of the lease, seconds")
     actions = parser.add_subparsers(dest="action", required=True)
     actions.add_parser("work", help="run jobs").add_argument("name", help="of this worker")
     actions.add_parser("put", help="add jobs").add_argument("command", nargs="+")

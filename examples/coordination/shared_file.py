@@ -40,8 +40,8 @@ class FencedFile:
     """A file for the holders of a lock, each with its fencing token.
 
     The lock of the cluster lasts for as long as the work on the file takes, and may be lost meanwhile. The lock of the
-    operating system lasts only while the token is compared and the file written, so that nothing comes in between.
-    NFS has both kinds of files that this needs. A process that is stopped just then delays the others.
+    operating system lasts only while the token is compared and the file written, so that nothing comes in between. It
+    works among the clients of an NFS server, too. A process that is stopped just then delays the others.
 
     Args:
         path: the file. Its last token is in `PATH.token`, and `PATH.lock` is for the operating system's lock.
@@ -128,7 +128,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--endpoints", default="127.0.0.1:8080", help="host:port of some nodes")
     parser.add_argument("--rounds", type=int, default=5, help="how many lines to add")
     parser.add_argument("--ttl", type=float, default=10, help="of the lock's lease, seconds")
-    parser.add_argument("--write-delay", type=float, default=0.5, metavar="SECONDS")
+    parser.add_argument("--write-delay", type=float, default=0.5, help="before each write, seconds")
     return parser.parse_args()
 
 

@@ -60,9 +60,11 @@ class Worker:
     async def run(self) -> None:
         """Campaign, lead, and learn who leads, until the task is cancelled."""
         try:
-            await asyncio.gather(self.election.run(self.lead), self.observe())
-        except QcoreError as error:  # such as missing permissions; a broken connection is none
-            log.error("this worker ends: %s", error)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.election.run(self.lead))
+                group.create_task(self.observe())
+        except* QcoreError as errors:  # such as missing permissions; a broken connection is none
+            log.error("this worker ends: %s", errors.exceptions[0])
             signal.raise_signal(signal.SIGTERM)
 
     async def lead(self, leadership: Held) -> None:

@@ -145,6 +145,22 @@ def test_ctrl_c_ends_an_operation() -> None:
     assert process.returncode == 0
 
 
+def test_close_waits_for_what_ctrl_c_has_ended() -> None:
+    steps: list[str] = []
+
+    async def operation() -> None:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        try:
+            await asyncio.sleep(600)
+        finally:
+            await asyncio.sleep(0.5)
+            steps.append("cleaned up")
+
+    with pytest.raises(KeyboardInterrupt), SyncClient(["127.0.0.1:1"]) as client:
+        client.run(operation())
+    assert steps == ["cleaned up"]
+
+
 def test_a_program_that_forgets_close_ends() -> None:
     program = "from qcore.client import SyncClient; SyncClient(['127.0.0.1:1'])"
     done = subprocess.run(
