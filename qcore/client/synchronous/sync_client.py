@@ -83,9 +83,11 @@ class _Operation(Generic[_R]):
         self._task.add_done_callback(self._finish)
 
     def interrupt(self, running: dict[asyncio.Task[Any], None]) -> None:
-        """Cancel it, after `start` and in the same thread. Until it has ended, it is in `running`."""
+        """Cancel it, in the thread of the event loop. Until it has ended, it is in `running`."""
         task = self._task
-        if task is not None and not task.done():
+        if task is None:
+            self._coroutine.close()  # it was not started
+        elif not task.done():
             running[task] = None
             task.add_done_callback(lambda done: running.pop(done, None))
             task.cancel()
@@ -202,8 +204,8 @@ class SyncClient(SyncFacade[Client]):
             coroutine.close()
             raise ConfigError("this SyncClient is closed: make another one")
         operation = _Operation(coroutine)
-        self._loop.call_soon_threadsafe(operation.start)
         try:
+            self._loop.call_soon_threadsafe(operation.start)
             return operation.outcome.result()
         except CancelledError:
             raise ConfigError("the SyncClient was closed while this operation waited") from None
