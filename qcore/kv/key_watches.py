@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from qcore.errors import RemoteProtocolError
+from qcore.errors import ConfigError, RemoteProtocolError
 from qcore.kv.key_values import KeyChange, change_of
 
 if TYPE_CHECKING:
@@ -55,6 +55,18 @@ class KeyWatch:
 
     def __aiter__(self) -> AsyncIterator[KeyChange]:
         return self
+
+    async def next_change(self) -> KeyChange:
+        """The next change, for code that cannot do without one.
+
+        Raises:
+            ConfigError: the watch or its client was closed.
+            WatchCompacted, RemoteProtocolError: see `__anext__`.
+        """
+        try:
+            return await anext(self)
+        except StopAsyncIteration:
+            raise ConfigError("this watch was closed, or its client: make another one") from None
 
     async def __anext__(self) -> KeyChange:
         """The next change.

@@ -169,7 +169,7 @@ class Counter:
         watch = self._kv.watch(prefix=self._prefix, from_revision=doubt.revision + 1)
         try:
             async with watch as changes:
-                first = (await anext(changes)).kv
+                first = (await changes.next_change()).kv
         except WatchCompacted as error:
             raise self._forgotten(change, str(error)) from error
         change.doubt = None

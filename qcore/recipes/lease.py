@@ -193,7 +193,7 @@ class Lease:
         self._keeper = self._loop.create_task(self._keep(sent_us), name=f"qcore-lease-{lease_id}")
 
     def run(self, coroutine: Coroutine[object, object, None]) -> asyncio.Task[None]:
-        """Run a coroutine as a task that `close` awaits."""
+        """Run a coroutine as a task, which `close` awaits as long as the lease may live."""
         task = asyncio.get_running_loop().create_task(coroutine)
         self._running[task] = None
         task.add_done_callback(lambda done: self._running.pop(done, None))
@@ -214,7 +214,7 @@ class Lease:
         if self._lost is None:
             self._lose("this program has closed the lease")
         if self._running:
-            await asyncio.wait(self._running)
+            await asyncio.wait(self._running, timeout=patience_s)
         # Whatever fails here, nothing keeps the lease alive any more.
         with contextlib.suppress(QcoreError, TimeoutError):
             async with asyncio.timeout(patience_s):
@@ -314,10 +314,10 @@ class LeaseGuard:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        assert self._task is not None, "entered"
-        assert self._calling is not None, "entered"
-        self._calling.__exit__(None, None, None)
-        task, self._task = self._task, None
+        task = self._task
+        if task is None:
+            return  # stopped
+        self._detach()
         if self._is_cancelled:
             # As in `asyncio.timeout`: if another one has cancelled the task, too, that goes on.
             is_ours = task.uncancel() <= self._cancelling
@@ -325,6 +325,19 @@ class LeaseGuard:
                 raise LeaseLost(str(self._lease.lost)) from error
         if error is None:
             self._lease.check()
+
+    def stop(self) -> None:
+        """End the reliance on the lease within the block: nothing cancels the task any more.
+
+        Without effect if the task was cancelled: the end of the context says why.
+        """
+        if not self._is_cancelled:
+            self._detach()
+
+    def _detach(self) -> None:
+        if self._calling is not None:
+            self._calling.__exit__(None, None, None)
+        self._calling = self._task = None
 
     def _cancel(self, why: LeaseLost) -> None:
         if self._task is not None and not self._is_cancelled:

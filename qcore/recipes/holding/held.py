@@ -105,13 +105,17 @@ class Held:
         self._holding.on_release = call
 
     async def release(self) -> None:
-        """Release it. May be called again. It does not fail: at the latest, the end of the lease releases it.
+        """Release it, also within its block. May be called again.
+
+        It does not fail: at the latest, the end of the lease releases it.
 
         If the cluster cannot be reached, this takes at most as long as the lease may live.
         """
         if self._is_released:
             return
         self._is_released = True
+        if self._guard is not None:
+            self._guard.stop()  # a release within the block is no loss
         self._holding.handles -= 1
         if not self._holding.handles:
             await self._holding.release()

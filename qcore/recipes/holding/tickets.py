@@ -228,7 +228,7 @@ class TicketQueue:
         watch = self._kv.watch(key, prefix=prefix, from_revision=revision + 1, kinds=["delete"])
         async with watch as changes:
             for _ in range(waits_for.count):
-                await anext(changes)
+                await changes.next_change()
 
 
 def _participants(kvs: Iterable[KeyVersion]) -> list[Participant]:

@@ -103,7 +103,7 @@ class QueueConsumer:
         watch = self._kv.watch(prefix=self._keys.line, from_revision=line.revision + 1)
         async with read_again_when_resumed(watch) as changes:
             while True:
-                line.change(await anext(changes))
+                line.change(await changes.next_change())
                 if line.has_free:
                     await self._hesitate(line, changes)
                 if line.has_free:
@@ -119,7 +119,7 @@ class QueueConsumer:
         try:
             async with asyncio.timeout(self._random.uniform(0, self._spread_s)):
                 while True:
-                    line.change(await anext(changes))
+                    line.change(await changes.next_change())
         except TimeoutError:
             pass
 

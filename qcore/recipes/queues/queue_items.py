@@ -193,7 +193,7 @@ class QueueItem:
         """
         watch = self._kv.watch(self._claim, from_revision=self.token + 1, kinds=["delete"])
         async with watch as changes:
-            revision = (await anext(changes)).revision
+            revision = (await changes.next_change()).revision
         item = await self._kv.get(self._item, revision=revision)
         return item is None or item.mod_revision == revision
 

@@ -116,7 +116,7 @@ class QueuePuts:
         """
         watch = self._kv.watch(self._keys.tail, from_revision=tail.seen + 1)
         async with watch as changes:
-            change = await anext(changes)
+            change = await changes.next_change()
         page = Page((change.kv,), False, None, 1, change.revision)
         return self._read(page)[1]
 

@@ -239,7 +239,7 @@ class RunOnce:
                     break
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(remaining_s):
-                        await anext(changes)
+                        await changes.next_change()
                         return
         await asyncio.sleep(self._random.uniform(0, _SPREAD_S))
 

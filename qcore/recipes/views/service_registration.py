@@ -273,7 +273,7 @@ class Registration:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._ttl_s):
                 async with self._kv.watch(self._key, from_revision=revision + 1) as changes:
-                    await anext(changes)
+                    await changes.next_change()
 
     async def _watch_key(self, lease: Lease, revision: int) -> None:
         """Wait until another program changes the key, or there is something else to write."""
