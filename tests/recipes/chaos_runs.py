@@ -35,7 +35,7 @@ workload:
     clock_skew_ms: 3000
   stop_ms: 19000
 swarm: {from_ms: 500, quiet_ms: 8000}
-until_ms: 20000
+until_ms: 22000
 expect: {safe: true, converges: true, leader_at_end: true}
 """
 
