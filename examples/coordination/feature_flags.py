@@ -78,13 +78,17 @@ async def main(options: argparse.Namespace) -> None:
 
 def read_options() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Feature flags for many processes.")
-    parser.add_argument("--endpoints", default="127.0.0.1:8080", help="host:port of some nodes")
+    shared = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    shared.add_argument("--endpoints", help="host:port of some nodes")
+    parser = argparse.ArgumentParser(
+        description="Feature flags for many processes.", parents=[shared]
+    )
     actions = parser.add_subparsers(dest="action", required=True)
-    actions.add_parser("run", help="print changes").add_argument("name", help="of this process")
-    setting = actions.add_parser("set", help="change flags")
+    running = actions.add_parser("run", help="print changes", parents=[shared])
+    running.add_argument("name", help="of this process")
+    setting = actions.add_parser("set", help="change flags", parents=[shared])
     setting.add_argument("assignments", nargs="+", metavar="FLAG=VALUE")
-    return parser.parse_args()
+    return parser.parse_args(namespace=argparse.Namespace(endpoints="127.0.0.1:8080"))
 
 
 if __name__ == "__main__":

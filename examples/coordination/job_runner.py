@@ -110,15 +110,20 @@ async def main(options: argparse.Namespace) -> None:
 
 def read_options() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description="A queue of jobs, and workers that run them.")
-    parser.add_argument("--endpoints", default="127.0.0.1:8080", help="host:port of some nodes")
-    parser.add_argument("--ttl", type=float, default=10, help="of the lease, seconds")
+    shared = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    shared.add_argument("--endpoints", help="host:port of some nodes")
+    shared.add_argument("--ttl", type=float, help="of the lease, seconds")
+    parser = argparse.ArgumentParser(
+        description="A queue of jobs, and workers that run them.", parents=[shared]
+    )
     actions = parser.add_subparsers(dest="action", required=True)
-    actions.add_parser("work", help="run jobs").add_argument("name", help="of this worker")
-    actions.add_parser("put", help="add jobs").add_argument("command", nargs="+")
-    actions.add_parser("list", help="count the jobs, and show the dead letters")
-    actions.add_parser("retry", help="put all dead letters back")
-    return parser.parse_args()
+    working = actions.add_parser("work", help="run jobs", parents=[shared])
+    working.add_argument("name", help="of this worker")
+    putting = actions.add_parser("put", help="add jobs", parents=[shared])
+    putting.add_argument("command", nargs="+")
+    actions.add_parser("list", help="show how many jobs there are", parents=[shared])
+    actions.add_parser("retry", help="put all dead letters back", parents=[shared])
+    return parser.parse_args(namespace=argparse.Namespace(endpoints="127.0.0.1:8080", ttl=10))
 
 
 if __name__ == "__main__":

@@ -133,10 +133,11 @@ def read_options() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell lets its background jobs ignore SIGINT
+        signal.signal(number, signal.default_int_handler)
     try:
         main(read_options())
     except KeyboardInterrupt:
-        pass  # the lock is released
+        pass  # Ctrl-C or SIGTERM: the lock is released
     except (QcoreError, OSError) as error:
         sys.exit(f"error: {error}")

@@ -36,6 +36,14 @@ WORDS = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Program]]:
+    """Each example without a cluster. They look for one for 5 s, so they do that while other tests run."""
+    (port,) = free_ports(1)
+    with Programs(f"127.0.0.1:{port}", tmp_path_factory.mktemp("alone")) as started:
+        yield {name: started.start(name, *words) for name, words in WORDS.items()}
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[LocalCluster]:
     """One node. Every test must leave it running."""
@@ -282,7 +290,7 @@ def test_a_stopped_holder_cannot_write(programs: Programs, tmp_path: Path) -> No
     """It has the lock and is about to write. It continues when the next holder has written."""
     shared = tmp_path / "shared.txt"
     words = (str(shared), "--ttl", "2", "--rounds", "1")
-    ada = programs.start("shared_file", "ada", *words, "--write-delay", "4")
+    ada = programs.start("shared_file", "ada", *words, "--write-delay", "3")
     token = ada.wait(r"^ada is about to write with token (\d+)$")
     ada.process.send_signal(signal.SIGSTOP)
     shown = programs.run("shared_file", "bob", *words, "--write-delay", "0")
@@ -331,13 +339,11 @@ def test_the_store_rejects_older_tokens(tmp_path: Path) -> None:
 # -- all ---------------------------------------------------------------------------------------------
 
 
-def test_without_a_cluster_each_example_says_so(tmp_path: Path) -> None:
-    (port,) = free_ports(1)
-    with Programs(f"127.0.0.1:{port}", tmp_path) as nowhere:
-        for program in [nowhere.start(name, *words) for name, words in WORDS.items()]:
-            text = program.wait_failure()
-            assert text.startswith(f"error: cannot connect to 127.0.0.1:{port}: ")
-            assert len(text.splitlines()) == 1
+def test_without_a_cluster_each_example_says_so(alone: dict[str, Program]) -> None:
+    for program in alone.values():
+        text = program.wait_failure()
+        assert text.startswith("error: cannot connect to 127.0.0.1:")
+        assert len(text.splitlines()) == 1
 
 
 def test_each_example_is_in_these_tests() -> None:
