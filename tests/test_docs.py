@@ -48,7 +48,7 @@ RUN_SEPARATELY = ("docs/operate/recovery.md",)
 #: `tests/packaging` runs these commands of docs/how-to/releasing.md, in a copy of the checkout.
 RUN_ELSEWHERE = ("python -m build ", "python -m twine check ")
 #: `tests/process/upgrades` runs the commands of the first page, which need two versions of qcore, and
-#: `tests/docs/test_coordination_page.py` those of the second one, which need files that the reader saves.
+#: `tests/docs/sessions/test_coordination_page.py` those of the second one, which need files that the reader saves.
 PAGES_RUN_ELSEWHERE = ("docs/operate/upgrade-drill.md", "docs/coordination.md")
 
 

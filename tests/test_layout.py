@@ -31,7 +31,7 @@ SHARED_NAMES = {
 }
 
 #: Every folder may have these beside its files.
-NOT_COUNTED = {"__init__.py", "__main__.py", "README.md", "py.typed"}
+NOT_COUNTED = {"__init__.py", "__main__.py", "README.md", "index.md", "py.typed"}
 
 #: A module here has the name of its command, whatever else has that name.
 COMMANDS = "qcore/cli/"

@@ -1,9 +1,12 @@
 """Coordination between programs: locks, elections, queues and more, on a cluster that runs the machine `kv`.
 
-async with Client(["127.0.0.1:8080"]) as client:
-    lock = Lock(KeyValue(client), "jobs/nightly", ttl_s=10)
-    async with lock as held:
-        await storage.write(data, fencing_token=held.token)
+    async with Client(["127.0.0.1:8080"]) as client:
+        lock = Lock(KeyValue(client), "jobs/nightly", ttl_s=10)
+        async with lock as held:
+            await storage.write(data, fencing_token=held.token)
+
+A class whose name begins with `Sync` is for programs without asyncio. It has the methods of the class without `Sync`,
+run to their ends. docs/coordination.md has a tutorial, and says which recipe is for what.
 """
 
 from __future__ import annotations

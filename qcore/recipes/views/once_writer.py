@@ -2,7 +2,7 @@
 
 A transaction writes the new content on condition that no other program has written the key meanwhile. The client
 repeats a request, and the machine does it once. But after a long outage the client may not know what became of it. So
-each transaction also writes a token, which no other has, into a second key. If the token is there, or was there, the
+each transaction also writes a mark, which no other has, into a second key. If the mark is there, or was there, the
 transaction took effect. The content is no proof: two programs may write the same.
 """
 
@@ -101,14 +101,14 @@ class _Change:
         writer = await self._repeated(lambda: self._kv.get(self._writer_key))
         before = await self._repeated(lambda: self._kv.get(self._key))
         value = function(before)
-        token = f"{self._rng.getrandbits(128):032x}".encode()
+        mark = f"{self._rng.getrandbits(128):032x}".encode()
         unchanged = [
             Condition.number("mod_revision", self._key, "=", _revision_of(before)),
             # Else a repetition could succeed twice, if another program deletes the key that the first one made.
             Condition.number("mod_revision", self._writer_key, "=", _revision_of(writer)),
         ]
         write = Delete(self._key) if value is None else Put(self._key, value)
-        writes = [write, Put(self._writer_key, token)]
+        writes = [write, Put(self._writer_key, mark)]
         was_unsure = False
         while True:
             try:
@@ -129,26 +129,26 @@ class _Change:
             if done.succeeded:
                 revision = done.revision
             elif was_unsure:
-                revision = await self._find(token, done, _revision_of(writer))
+                revision = await self._find(mark, done, _revision_of(writer))
             self.is_unsure = False
             return revision
 
-    async def _find(self, token: bytes, done: TxnResult, after: int) -> int | None:
-        """The revision after `after` that wrote a token; None if none did."""
+    async def _find(self, mark: bytes, done: TxnResult, after: int) -> int | None:
+        """The revision after `after` that wrote a mark; None if none did."""
         newest = page_of_txn(done, 0).kvs
         if not newest:
             raise OutcomeUnknown(f"a program has deleted {self._writer_key!r}")
-        if newest[0].value == token:
+        if newest[0].value == mark:
             return newest[0].mod_revision
-        return await self._repeated(lambda: self._search(token, after + 1, newest[0].mod_revision))
+        return await self._repeated(lambda: self._search(mark, after + 1, newest[0].mod_revision))
 
-    async def _search(self, token: bytes, first: int, last: int) -> int | None:
-        """The revision from `first` to `last` that wrote a token; None if none did."""
+    async def _search(self, mark: bytes, first: int, last: int) -> int | None:
+        """The revision from `first` to `last` that wrote a mark; None if none did."""
         try:
             watch = self._kv.watch(self._writer_key, from_revision=first, kinds=["put"])
             async with watch as changes:
                 async for change in changes:
-                    if change.kv.value == token:
+                    if change.kv.value == mark:
                         return change.revision
                     if change.revision >= last:
                         return None

@@ -1,0 +1,1 @@
+"""Documents that are sessions: their commands and Python blocks run in their order."""
