@@ -34,7 +34,7 @@ workload:
     clock_drift_ppm: 4000
     clock_skew_ms: 3000
   stop_ms: 19000
-swarm: {from_ms: 500, quiet_ms: 8000}
+swarm: {from_ms: 500, quiet_ms: 10000}
 until_ms: 22000
 expect: {safe: true, converges: true, leader_at_end: true}
 """

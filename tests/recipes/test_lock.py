@@ -12,7 +12,7 @@ import pytest
 
 from qcore.client import SyncClient
 from qcore.errors import ConfigError, QcoreError
-from qcore.kv import KeyValue, SyncKeyValue
+from qcore.kv import KeyValue, Put, SyncKeyValue
 from qcore.recipes import (
     Held,
     LeaderElection,
@@ -107,6 +107,14 @@ async def test_a_reentrant_lock_counts_its_releases(cluster: LocalCluster) -> No
             async with plain, plain:
                 pass
         assert await plain.line() == []
+
+
+@async_test
+async def test_a_transaction_may_ask_whether_it_is_held(cluster: LocalCluster) -> None:
+    async with empty_keys(cluster) as kv:
+        async with Lock(kv, "a", ttl_s=20) as held:
+            assert (await kv.txn([held.condition], [Put("b", "1")])).succeeded
+        assert not (await kv.txn([held.condition], [Put("b", "2")])).succeeded
 
 
 @async_test

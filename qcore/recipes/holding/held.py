@@ -7,6 +7,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from qcore.kv.txn_parts import Condition
 from qcore.recipes.lease import LeaseGuard
 from qcore.recipes.recipe_errors import LeaseLost
 
@@ -72,6 +73,14 @@ class Held:
         seen. A process that is stopped between a `check` and its write needs this: nothing else can stop that write.
         """
         return self._holding.ticket.token
+
+    @property
+    def condition(self) -> Condition:
+        """A condition of `KeyValue.txn`: the transaction takes effect only as long as this is held.
+
+        For writes to the same cluster it takes the place of a comparison of tokens.
+        """
+        return Condition.number("create_revision", self._holding.ticket.key, "=", self.token)
 
     @property
     def lease(self) -> Lease:

@@ -76,6 +76,14 @@ class QueueItem:
         return self.data.decode()
 
     @property
+    def condition(self) -> Condition:
+        """A condition of `KeyValue.txn`: the transaction takes effect only as long as this program has the claim.
+
+        For writes to the same cluster it takes the place of a comparison of tokens.
+        """
+        return Condition.number("create_revision", self._claim, "=", self.token)
+
+    @property
     def is_ended(self) -> bool:
         """Whether it was acknowledged or rejected here."""
         return bool(self._end)
@@ -162,7 +170,7 @@ class QueueItem:
         may_be_done = False
         while True:
             try:
-                done = await self._kv.txn(self._is_mine(), parts)
+                done = await self._kv.txn([self.condition], parts)
                 if done.succeeded or (may_be_done and await self._ended_by_this()):
                     self._end = end
                     return
@@ -181,10 +189,6 @@ class QueueItem:
                     f"item {self.number} of queue {self._keys.name} was not {end}: its claim has ended, and another "
                     "consumer may have the item"
                 )
-
-    def _is_mine(self) -> list[Condition]:
-        """The claim is that of this program."""
-        return [Condition.number("create_revision", self._claim, "=", self.token)]
 
     async def _ended_by_this(self) -> bool:
         """Whether the claim was ended by an earlier attempt of `_try_finish`, and not by its lease.

@@ -37,6 +37,15 @@ class DeadLetter(NamedTuple):
     attempts: int
     reason: str
 
+    @property
+    def text(self) -> str:
+        """The data as text.
+
+        Raises:
+            UnicodeDecodeError: it is not UTF-8.
+        """
+        return self.data.decode()
+
 
 class QueueSize(NamedTuple):
     """How many items are in a queue.
@@ -317,8 +326,9 @@ class Taking:
     """A context with the next item. Made by `Queue.take`, for one use.
 
     At the end of the block the item is acknowledged. If the block raises an exception, the item is rejected with its
-    text as the reason, and the exception goes on. If the block is cancelled, the item is rejected, too. If the lease is
-    lost, the task is cancelled, and the context raises `LeaseLost` in place of the `CancelledError`.
+    text as the reason, and the exception goes on. If the block is cancelled, the item is given back, which counts no
+    attempt. If the lease is lost, the task is cancelled, and the context raises `LeaseLost` in place of the
+    `CancelledError`.
 
     Args:
         queue: the queue.
@@ -360,4 +370,7 @@ class Taking:
             return
         # If the claim has ended, the item is free again. What goes on is the error of the block.
         with contextlib.suppress(LeaseLost):
-            await self._item.reject(f"{type(error).__name__}: {error}")
+            if isinstance(error, asyncio.CancelledError):
+                await self._item.give_back()  # the work did not fail
+            else:
+                await self._item.reject(f"{type(error).__name__}: {error}")

@@ -70,6 +70,14 @@ class SlotRun:
         return self.slot / 1000
 
     @property
+    def condition(self) -> Condition:
+        """A condition of `KeyValue.txn`: the transaction takes effect only as long as this run goes on.
+
+        For writes to the same cluster it takes the place of a comparison of tokens.
+        """
+        return Condition.number("create_revision", self._keys.running, "=", self.token)
+
+    @property
     def is_ended(self) -> bool:
         """Whether `finish` or `fail` has succeeded."""
         return self._end != "started"
@@ -171,7 +179,7 @@ class SlotRun:
         parts: list[TxnOperation] = [Put(key, ended.to_text()), Delete(self._keys.running)]
         while True:
             try:
-                done = await self._kv.txn(self._is_mine(), parts, [Range(key)])
+                done = await self._kv.txn([self.condition], parts, [Range(key)])
             except QcoreError as error:
                 if not is_temporary(error):
                     raise
@@ -192,7 +200,3 @@ class SlotRun:
                 f"slot {self.slot} of {self._keys.name} is not {state}: the run has ended before, and another worker "
                 "may run the job"
             )
-
-    def _is_mine(self) -> list[Condition]:
-        """The run that goes on is this one."""
-        return [Condition.number("create_revision", self._keys.running, "=", self.token)]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 from qcore.client.synchronous.sync_facade import SyncFacade, sync_method
 from qcore.kv.kv_client import KeyValue
+from qcore.kv.txn_parts import Condition
 from qcore.recipes.holding.held import Held
 from qcore.recipes.lease import DEFAULT_MAX_DRIFT, DEFAULT_TTL_S, Lease
 from qcore.recipes.recipe_errors import LeaseLost
@@ -86,6 +87,11 @@ class SyncHeld(SyncFacade[Held]):
     def token(self) -> int:
         """See `Held.token`."""
         return self._wrapped.token
+
+    @property
+    def condition(self) -> Condition:
+        """See `Held.condition`."""
+        return self._wrapped.condition
 
     @property
     def lost(self) -> LeaseLost | None:

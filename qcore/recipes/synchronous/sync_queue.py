@@ -18,6 +18,7 @@ from qcore.client.synchronous.sync_facade import (
     sync_method,
 )
 from qcore.kv.kv_client import KeyValue
+from qcore.kv.txn_parts import Condition
 from qcore.recipes.lease import DEFAULT_MAX_DRIFT, DEFAULT_TTL_S
 from qcore.recipes.queues.queue_items import QueueItem
 from qcore.recipes.queues.work_queue import Queue
@@ -62,6 +63,11 @@ class SyncQueueItem(SyncFacade[QueueItem]):
     def token(self) -> int:
         """See `QueueItem`."""
         return self._wrapped.token
+
+    @property
+    def condition(self) -> Condition:
+        """See `QueueItem.condition`."""
+        return self._wrapped.condition
 
     @property
     def is_ended(self) -> bool:

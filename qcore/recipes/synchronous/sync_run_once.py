@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn, Self
 
 from qcore.client.synchronous.sync_facade import SyncFacade, sync_method
 from qcore.kv.kv_client import KeyValue
+from qcore.kv.txn_parts import Condition
 from qcore.recipes.lease import DEFAULT_MAX_DRIFT, DEFAULT_TTL_S
 from qcore.recipes.recipe_errors import LeaseLost
 from qcore.recipes.schedules.run_once import RunOnce
@@ -52,6 +53,11 @@ class SyncSlotRun(SyncFacade[SlotRun]):
     def token(self) -> int:
         """See `SlotRun`."""
         return self._wrapped.token
+
+    @property
+    def condition(self) -> Condition:
+        """See `SlotRun.condition`."""
+        return self._wrapped.condition
 
     @property
     def is_ended(self) -> bool:
