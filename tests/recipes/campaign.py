@@ -12,7 +12,7 @@ import argparse
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from importlib import import_module
@@ -37,16 +37,25 @@ def findings(recipe: str, seed: int) -> tuple[int, list[str], dict[str, int]]:
 
 
 def run_campaign(recipe: str, seeds: Sequence[int], jobs: int) -> Iterator[str]:
-    """Run all seeds. Yields a line for each finding, and a summary."""
+    """Run all seeds, in so many processes, or with 0 in this one. Yields a line for each finding, and a summary."""
     began, total, bad = time.monotonic(), Counter[str](), 0
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        for seed, wrong, kinds in pool.map(partial(findings, recipe), seeds, chunksize=4):
-            total.update(kinds)
-            bad += bool(wrong)
-            for text in wrong[:3]:
-                yield f"{recipe} seed {seed}: {text}"
+    for seed, wrong, kinds in _runs(partial(findings, recipe), seeds, jobs):
+        total.update(kinds)
+        bad += bool(wrong)
+        for text in wrong[:3]:
+            yield f"{recipe} seed {seed}: {text}"
     what = ", ".join(f"{count} {kind}" for kind, count in sorted(total.items()))
     yield f"{recipe}: {len(seeds)} seeds, {bad} bad, {time.monotonic() - began:.0f} s; {what}"
+
+
+def _runs(
+    run: Callable[[int], tuple[int, list[str], dict[str, int]]], seeds: Sequence[int], jobs: int
+) -> Iterator[tuple[int, list[str], dict[str, int]]]:
+    if not jobs:
+        yield from map(run, seeds)
+        return
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(run, seeds, chunksize=4)
 
 
 def main() -> int:
