@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from qcore.client.programs.program_context import ProgramContext
 from qcore.core.version import LATEST_RULES
+from qcore.kv import KeyValue
+from qcore.sim import parse_scenario, run_scenario
 from tests.sim.support.scenario_texts import failures, run
 
 CRASH = "[{at_ms: 1000, crash: leader, for_ms: 500}]"
@@ -139,3 +142,19 @@ def test_power_loss_in_the_middle_of_writes_loses_unsynced_ones() -> None:
         workload="{clients: 5, rate_per_s: 300, read_fraction: 0}",
     )
     assert result.ok, failures(result)
+
+
+async def leave_a_lease(ctx: ProgramContext) -> None:
+    kv = KeyValue(ctx.client)
+    await kv.put("a", "x", lease=await kv.grant(1))
+
+
+@pytest.mark.parametrize("until_ms", [1500, 1560, 2000])
+def test_a_tick_on_its_way_does_not_make_states_differ(until_ms: int) -> None:
+    """The leader has ended a lease, and the followers do not know yet, or do."""
+    scenario = parse_scenario(
+        "{cluster: {machine: kv}, network: {latency_ms: 20}, workload: {clients: 1, stop_ms: 1400}, "
+        f"until_ms: {until_ms}, expect: {{converges: true}}}}"
+    )
+    result = run_scenario(scenario, 1, program=leave_a_lease)
+    assert result.ok, result.failed()
