@@ -43,6 +43,7 @@ TOP_LEVEL: dict[str, set[str]] = {
     "lazy_names": {"qcore.compiled_build"},
     "release": {"qcore.errors"},
     "percentiles": {"qcore.errors"},
+    "time_limit": {"qcore.errors"},
     "wire_value": {"qcore.compiled_build"},
     "yaml_reader": {"qcore.errors", "yaml", "yaml.events"},
 }

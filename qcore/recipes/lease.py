@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from qcore.errors import ConfigError, LeaseNotFound, QcoreError
 from qcore.recipes.recipe_errors import LeaseLost
+from qcore.time_limit import time_limit
 
 if TYPE_CHECKING:
     from qcore.kv.kv_client import KeyValue
@@ -65,14 +66,14 @@ class Lease:
         max_drift: float = DEFAULT_MAX_DRIFT,
     ) -> None:
         if not 0.1 <= ttl_s < 1e9:
-            raise ConfigError(f"ttl_s: {ttl_s!r} is no number of seconds from 0.1 on")
+            raise ConfigError(f"ttl_s: {ttl_s!r} is no number of seconds from 0.1 to below 1e9")
         if not 0 <= max_drift < 1:
             raise ConfigError(f"max_drift: {max_drift!r} is no share from 0 on and below 1")
         self._kv = kv
         self._now_us = kv.runtime.monotonic_us
         self.ttl_s = ttl_s
-        #: So long after a keep-alive was sent, the program stops.
-        self._held_us = int(ttl_s * (1 - max_drift) * 1_000_000)
+        #: So long after a keep-alive was sent, the program stops. The cluster counts in milliseconds.
+        self._held_us = int(round(1000 * ttl_s) * 1000 * (1 - max_drift))
         self._lease_id = 0
         self._deadline_us = 0
         self._lost: LeaseLost | None = None
@@ -188,7 +189,9 @@ class Lease:
                 f"{_MAX_GRANTS} times the cluster took longer than {self.ttl_s:g} s to grant a lease of that time: "
                 "give a longer ttl_s"
             )
-        self._lease_id, self._deadline_us = lease_id, self._deadline_of(sent_us)
+        # In this order, because other threads may ask meanwhile whether it is lost.
+        self._deadline_us = self._deadline_of(sent_us)
+        self._lease_id = lease_id
         self._loop = asyncio.get_running_loop()
         self._keeper = self._loop.create_task(self._keep(sent_us), name=f"qcore-lease-{lease_id}")
 
@@ -217,11 +220,18 @@ class Lease:
             await asyncio.wait(self._running, timeout=patience_s)
         # Whatever fails here, nothing keeps the lease alive any more.
         with contextlib.suppress(QcoreError, TimeoutError):
-            async with asyncio.timeout(patience_s):
+            async with time_limit(patience_s):
                 await self._kv.revoke(self._lease_id)
 
     async def _keep(self, sent_us: int) -> None:
-        """Keep the lease alive until it is lost."""
+        """Keep the lease alive until it is lost. If it ends by an error, the lease is lost, too."""
+        try:
+            await self._keep_until_lost(sent_us)
+        except Exception as error:
+            self._lose(f"lease {self._lease_id} is not kept alive: {type(error).__name__}: {error}")
+            raise
+
+    async def _keep_until_lost(self, sent_us: int) -> None:
         every_s = self.ttl_s / _KEEPS_PER_TTL
         while not self._is_lost():
             since_s = (self._now_us() - sent_us) / 1_000_000
@@ -230,7 +240,7 @@ class Lease:
                 return
             attempt_us = self._now_us()
             try:
-                async with asyncio.timeout(self.remaining_s()):
+                async with time_limit(self.remaining_s()):
                     await self._kv.keep_alive(self._lease_id)
             except LeaseNotFound:
                 self._lose(f"the cluster has ended lease {self._lease_id}")
@@ -272,8 +282,11 @@ class Lease:
 
     def _call_all(self) -> None:
         calls, self._on_lost = self._on_lost, {}
+        why, loop = self._lost or LeaseLost(self._why_late()), asyncio.get_running_loop()
         for call in calls.values():
-            call(self._lost or LeaseLost(self._why_late()))
+            loop.call_soon(
+                call, why
+            )  # each by itself, so that an error in one does not stop the others
 
 
 class LeaseGuard:
@@ -325,6 +338,11 @@ class LeaseGuard:
                 raise LeaseLost(str(self._lease.lost)) from error
         if error is None:
             self._lease.check()
+
+    @property
+    def is_of_current_task(self) -> bool:
+        """Whether the current task has entered it, and not left it."""
+        return self._task is asyncio.current_task()
 
     def stop(self) -> None:
         """End the reliance on the lease within the block: nothing cancels the task any more.

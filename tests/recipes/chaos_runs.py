@@ -15,29 +15,52 @@ Check = Callable[[Sequence[ProgramRecord]], list[str]]
 QUIET_FROM_S: Final = 12.0
 STOP_S: Final = 19.0
 
-CHAOS: Final = """
+
+def chaos_scenario(
+    *,
+    loss: float = 0.01,
+    every_ms: tuple[int, int] = (300, 4000),
+    pause_ms: tuple[int, int] = (50, 3500),
+    faults_until_ms: int = 12_000,
+    stop_ms: int = 19_000,
+    until_ms: int = 22_000,
+) -> str:
+    """A scenario of faults of all kinds.
+
+    Args:
+        loss: which share of the messages between clients and nodes is lost.
+        every_ms: the time between two faults of a client.
+        pause_ms: how long a client is paused.
+        faults_until_ms: the last fault begins before this time.
+        stop_ms: the programs are cancelled then. The rest is for them to leave.
+        until_ms: the end.
+    """
+    return f"""
 cluster:
   nodes: 3
   machine: kv
   snapshot_entries: 60
   keep_entries: 20
-  disk: {latency_ms: {uniform: [1, 10]}}
-network: {latency_ms: {uniform: [1, 8]}, clients: {loss: 0.01}}
+  disk: {{latency_ms: {{uniform: [1, 10]}}}}
+network: {{latency_ms: {{uniform: [1, 8]}}, clients: {{loss: {loss}}}}}
 workload:
   clients: 4
   program_faults:
-    every_ms: {uniform: [300, 4000]}
-    pause_ms: {uniform: [50, 3500]}
+    every_ms: {{uniform: [{every_ms[0]}, {every_ms[1]}]}}
+    pause_ms: {{uniform: [{pause_ms[0]}, {pause_ms[1]}]}}
     kill_fraction: 0.3
-    restart_after_ms: {uniform: [50, 1500]}
-    until_ms: 12000
+    restart_after_ms: {{uniform: [50, 1500]}}
+    until_ms: {faults_until_ms}
     clock_drift_ppm: 4000
     clock_skew_ms: 3000
-  stop_ms: 19000
-swarm: {from_ms: 500, quiet_ms: 10000}
-until_ms: 22000
-expect: {safe: true, converges: true, leader_at_end: true}
+  stop_ms: {stop_ms}
+swarm: {{from_ms: 500, quiet_ms: {until_ms - faults_until_ms}}}
+until_ms: {until_ms}
+expect: {{safe: true, converges: true, leader_at_end: true}}
 """
+
+
+CHAOS: Final = chaos_scenario()
 
 
 def chaos_records(

@@ -12,6 +12,7 @@ from qcore.recipes.holding.held import Held, Holding
 from qcore.recipes.holding.tickets import PAUSE_S, Participant, Rule, Ticket, TicketQueue
 from qcore.recipes.lease import DEFAULT_MAX_DRIFT, DEFAULT_TTL_S, Lease
 from qcore.recipes.recipe_errors import LeaseLost, NotAcquired, is_temporary
+from qcore.time_limit import time_limit
 
 if TYPE_CHECKING:
     from qcore.kv.kv_client import KeyValue
@@ -70,7 +71,7 @@ class Acquirer:
         """
         last_error: QcoreError | None = None
         try:
-            async with asyncio.timeout(timeout_s):
+            async with time_limit(timeout_s):
                 while True:
                     try:
                         if before_joining is not None:

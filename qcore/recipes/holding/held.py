@@ -7,6 +7,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from qcore.errors import ConfigError
 from qcore.kv.txn_parts import Condition
 from qcore.recipes.lease import LeaseGuard
 from qcore.recipes.recipe_errors import LeaseLost
@@ -56,13 +57,16 @@ class Held:
     If the lease is lost in the block, the task is cancelled, and the context raises `LeaseLost` with the reason.
 
     Args:
-        holding: the ticket.
+        holding: the ticket. It is free when all its handles are released.
+
+    Attributes:
+        is_released: whether it was released here.
     """
 
     def __init__(self, holding: Holding) -> None:
-        self._holding = holding
+        self.holding = holding
         self._guard: LeaseGuard | None = None
-        self._is_released = False
+        self.is_released = False
         holding.handles += 1
 
     @property
@@ -72,7 +76,7 @@ class Held:
         Send it with each write to another system, and let that system reject a write with a smaller token than it has
         seen. A process that is stopped between a `check` and its write needs this: nothing else can stop that write.
         """
-        return self._holding.ticket.token
+        return self.holding.ticket.token
 
     @property
     def condition(self) -> Condition:
@@ -80,17 +84,17 @@ class Held:
 
         For writes to the same cluster it takes the place of a comparison of tokens.
         """
-        return Condition.number("create_revision", self._holding.ticket.key, "=", self.token)
+        return Condition.number("create_revision", self.holding.ticket.key, "=", self.token)
 
     @property
     def lease(self) -> Lease:
         """The lease on which it depends."""
-        return self._holding.ticket.lease
+        return self.holding.ticket.lease
 
     @property
     def lost(self) -> LeaseLost | None:
         """Why it must not be relied on: its lease has ended, or it was released. None while it is held."""
-        if self._is_released:
+        if self.is_released:
             return LeaseLost("it was released")
         return self.lease.lost
 
@@ -104,15 +108,6 @@ class Held:
         if lost is not None:
             raise LeaseLost(str(lost))
 
-    def again(self) -> Held:
-        """Another handle. What is held is free when all handles are released."""
-        self.check()
-        return Held(self._holding)
-
-    def when_free(self, call: Callable[[], object]) -> None:
-        """Call this when the last handle is released."""
-        self._holding.on_release = call
-
     async def release(self) -> None:
         """Release it, also within its block. May be called again.
 
@@ -120,16 +115,18 @@ class Held:
 
         If the cluster cannot be reached, this takes at most as long as the lease may live.
         """
-        if self._is_released:
+        if self.is_released:
             return
-        self._is_released = True
+        self.is_released = True
         if self._guard is not None:
             self._guard.stop()  # a release within the block is no loss
-        self._holding.handles -= 1
-        if not self._holding.handles:
-            await self._holding.release()
+        self.holding.handles -= 1
+        if not self.holding.handles:
+            await self.holding.release()
 
     async def __aenter__(self) -> Self:
+        if self._guard is not None:
+            raise ConfigError("this was entered before: acquire it again for another block")
         self._guard = LeaseGuard(self.lease)
         try:
             await self._guard.__aenter__()
@@ -145,6 +142,8 @@ class Held:
         trace: TracebackType | None,
     ) -> None:
         assert self._guard is not None, "entered"
+        if not self._guard.is_of_current_task:
+            self._guard.stop()  # another task closes a generator, or leaves what this one has entered
         try:
             await self._guard.__aexit__(kind, error, trace)
         finally:

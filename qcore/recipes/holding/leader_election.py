@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from qcore.recipes.holding.acquiring import Acquirer
 from qcore.recipes.holding.tickets import Participant, nothing_before
 from qcore.recipes.key_reads import prefix_of
-from qcore.recipes.lease import DEFAULT_MAX_DRIFT, DEFAULT_TTL_S, LeaseGuard
+from qcore.recipes.lease import DEFAULT_MAX_DRIFT, DEFAULT_TTL_S
 from qcore.recipes.recipe_errors import LeaseLost
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class LeaderElection:
     ) -> None:
         """Campaign, and run `serve` while this worker leads; campaign again whenever the leadership is lost.
 
-        It ends when `serve` returns or raises an error; then it resigns.
+        It ends when `serve` returns or raises an error; then it resigns. `serve` may also resign before, by `release`.
 
         Args:
             serve: what a leader does. It is cancelled when the leadership is lost.
@@ -123,18 +123,19 @@ class LeaderElection:
         """
         while True:
             leadership = await self.campaign()
+            lost: LeaseLost | None = None
             try:
-                async with LeaseGuard(leadership.lease):
-                    await _call(on_elected, leadership)
-                    await serve(leadership)
+                async with leadership:
+                    try:
+                        await _call(on_elected, leadership)
+                        await serve(leadership)
+                    finally:
+                        lost = None if leadership.is_released else leadership.lost
                 return
             except LeaseLost:
-                lost = leadership.lost
                 if lost is None:
                     raise  # of another lease, on which `serve` relies
-                await _call(on_lost, lost)
-            finally:
-                await leadership.release()
+            await _call(on_lost, lost)
 
     # -- observers -------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from qcore.recipes.holding.acquiring import Acquirer
+from qcore.recipes.holding.held import Held, Holding
 from qcore.recipes.holding.task_contexts import TaskContexts
 from qcore.recipes.holding.tickets import nothing_before
 from qcore.recipes.key_reads import prefix_of
@@ -13,7 +14,6 @@ from qcore.recipes.lease import DEFAULT_MAX_DRIFT, DEFAULT_TTL_S
 
 if TYPE_CHECKING:
     from qcore.kv.kv_client import KeyValue
-    from qcore.recipes.holding.held import Held
     from qcore.recipes.holding.tickets import Participant
     from qcore.recipes.lease import Lease
 
@@ -70,8 +70,8 @@ class Lock(TaskContexts):
         self._reentrant = reentrant
         prefix = prefix_of("lock", name)
         self._acquirer = Acquirer(kv, prefix, ttl_s=ttl_s, max_drift=max_drift, lease=lease)
-        #: What each task, or other holder, has acquired last and not released. For reentrant locks only.
-        self._held: dict[object, Held] = {}
+        #: What each task, or other holder, holds. For reentrant locks only.
+        self._holdings: dict[object, Holding] = {}
 
     async def acquire(
         self, *, timeout_s: float | None = None, label: str = "", holder: object = None
@@ -89,8 +89,8 @@ class Lock(TaskContexts):
             QcoreError: the cluster rejects a request.
         """
         who = self._who(holder)
-        if who in self._held:
-            return self._held[who].again()
+        if who in self._holdings:
+            return self._again(who)
         held = await self._acquirer.acquire(nothing_before, value=label, timeout_s=timeout_s)
         return self._keep(who, held)
 
@@ -101,8 +101,8 @@ class Lock(TaskContexts):
             QcoreError: the cluster did not answer in time, or rejects a request.
         """
         who = self._who(holder)
-        if who in self._held:
-            return self._held[who].again()
+        if who in self._holdings:
+            return self._again(who)
         held = await self._acquirer.try_acquire(nothing_before, value=label)
         return None if held is None else self._keep(who, held)
 
@@ -113,8 +113,14 @@ class Lock(TaskContexts):
     def _who(self, holder: object) -> object:
         return asyncio.current_task() if holder is None else holder
 
+    def _again(self, who: object) -> Held:
+        """Another handle for a holder that has the lock already."""
+        holding = self._holdings[who]
+        holding.ticket.lease.check()
+        return Held(holding)
+
     def _keep(self, who: object, held: Held) -> Held:
         if self._reentrant:
-            self._held[who] = held
-            held.when_free(lambda: self._held.pop(who, None))
+            self._holdings[who] = held.holding
+            held.holding.on_release = lambda: self._holdings.pop(who, None)
         return held

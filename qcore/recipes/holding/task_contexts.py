@@ -19,6 +19,9 @@ Entered: TypeAlias = "dict[asyncio.Task[object] | None, list[Held]]"
 class TaskContexts(ABC):
     """The base class of what many tasks may enter, each for itself.
 
+    The task that enters it must leave it. Where another one may do that, as asyncio does with generators that are not
+    read to their end, enter what `acquire` returns.
+
     Args:
         title: names it in errors, such as `lock jobs/nightly`.
         no_nesting: what to do in place of entering it twice in one task, which would wait forever; None if a task may
@@ -59,8 +62,18 @@ class TaskContexts(ABC):
         trace: TracebackType | None,
     ) -> None:
         task = asyncio.current_task()
-        entered = self._entered[task]
-        held = entered.pop()
-        if not entered:
+        if task not in self._entered:
+            task = self._only_task()
+        held = self._entered[task].pop()
+        if not self._entered[task]:
             del self._entered[task]
         await held.__aexit__(kind, error, trace)
+
+    def _only_task(self) -> asyncio.Task[object] | None:
+        """The task that has entered it, if another one leaves it."""
+        if sum(map(len, self._entered.values())) != 1:
+            raise ConfigError(
+                f"{self._title}: a task leaves what another one has entered, and several have: in a generator or a "
+                "fixture, write `async with await ....acquire()`"
+            )
+        return next(iter(self._entered))

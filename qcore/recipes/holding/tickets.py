@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Final
 from qcore.errors import LeaseNotFound, QcoreError
 from qcore.kv.key_values import KeyVersion
 from qcore.kv.txn_parts import Condition, Put, Range
-from qcore.recipes.key_reads import page_of_txn, read_state
+from qcore.recipes.key_reads import page_of_txn, read_again_when_resumed, read_state
 from qcore.recipes.recipe_errors import LeaseLost, is_temporary
+from qcore.time_limit import time_limit
 
 if TYPE_CHECKING:
     from qcore.kv.kv_client import KeyValue
@@ -121,6 +122,7 @@ class TicketQueue:
         Raises:
             LeaseLost: the lease has ended.
         """
+        lease.check()
         key = key or self.new_key(lease, kind)
         while True:
             try:
@@ -168,7 +170,7 @@ class TicketQueue:
                 tickets = {kv.key: kv for kv in state.kvs}
                 yield _participants(tickets.values())
                 watch = self._kv.watch(prefix=self._prefix, from_revision=state.revision + 1)
-                async with watch as changes:
+                async with read_again_when_resumed(watch) as changes:
                     async for change in changes:
                         if change.kind == "put":
                             tickets[change.kv.key] = change.kv
@@ -195,7 +197,7 @@ class TicketQueue:
                     # A node that fails without a sign is noticed by its watches after 10 to 15 s. The lease says how
                     # long a participant may fail unnoticed, so this look is made as often.
                     with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(ticket.lease.ttl_s):
+                        async with time_limit(ticket.lease.ttl_s):
                             await self._wait_deleted(waits_for, revision)
                 except QcoreError as error:
                     if not is_temporary(error):

@@ -32,7 +32,7 @@ class SyncContexts(SyncFacade[_A_co]):
         self._title = title
         self._no_nesting = no_nesting
         #: The contexts that each thread has entered, the innermost last.
-        self._entered: dict[int, list[SyncHeld]] = {}
+        self._entered: dict[threading.Thread, list[SyncHeld]] = {}
 
     @abstractmethod
     def acquire(self) -> SyncHeld:
@@ -44,7 +44,7 @@ class SyncContexts(SyncFacade[_A_co]):
         Raises:
             ConfigError: this thread has entered it already, and may not do that again.
         """
-        thread = threading.get_ident()
+        thread = threading.current_thread()
         if thread in self._entered and self._no_nesting is not None:
             raise ConfigError(
                 f"{self._title}: this thread has entered it already: {self._no_nesting}"
@@ -59,8 +59,19 @@ class SyncContexts(SyncFacade[_A_co]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        thread = threading.get_ident()
+        thread = threading.current_thread()
+        if thread not in self._entered:
+            thread = self._only_thread()
         held = self._entered[thread].pop()
         if not self._entered[thread]:
             del self._entered[thread]
         held.__exit__(kind, error, trace)
+
+    def _only_thread(self) -> threading.Thread:
+        """The thread that has entered it, if another one leaves it."""
+        if sum(map(len, self._entered.values())) != 1:
+            raise ConfigError(
+                f"{self._title}: a thread leaves what another one has entered, and several have: write "
+                "`with ....acquire()` there"
+            )
+        return next(iter(self._entered))

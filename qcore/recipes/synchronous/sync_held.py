@@ -98,6 +98,11 @@ class SyncHeld(SyncFacade[Held]):
         """See `Held.lost`."""
         return self._wrapped.lost
 
+    @property
+    def is_released(self) -> bool:
+        """See `Held`."""
+        return self._wrapped.is_released
+
     def remaining_s(self) -> float:
         """How long it may be relied on if no other keep-alive succeeds, seconds; 0 if it is lost."""
         return self._wrapped.lease.remaining_s()
@@ -127,7 +132,7 @@ class SyncHeld(SyncFacade[Held]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        lost = self.lost
+        lost = None if self._wrapped.is_released else self.lost
         self.release()
         if error is None and lost is not None:
             raise lost

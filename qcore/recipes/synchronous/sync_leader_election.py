@@ -97,11 +97,12 @@ class SyncLeaderElection(SyncFacade[LeaderElection]):
                 if on_elected is not None:
                     on_elected(leadership)
                 serve(leadership)
-                leadership.check()
+                if not leadership.is_released:
+                    leadership.check()
                 return
             except LeaseLost:
                 lost = leadership.lost
-                if lost is None:
+                if lost is None or leadership.is_released:
                     raise  # of another lease, on which `serve` relies
                 if on_lost is not None:
                     on_lost(lost)

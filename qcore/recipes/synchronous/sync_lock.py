@@ -59,14 +59,16 @@ class SyncLock(SyncContexts[Lock]):
     def acquire(self, *, timeout_s: float | None = None, label: str = "") -> SyncHeld:
         """See `Lock.acquire`."""
         held = self._runner.run(
-            self._wrapped.acquire(timeout_s=timeout_s, label=label, holder=threading.get_ident())
+            self._wrapped.acquire(
+                timeout_s=timeout_s, label=label, holder=threading.current_thread()
+            )
         )
         return SyncHeld(held, self._runner)
 
     def try_acquire(self, *, label: str = "") -> SyncHeld | None:
         """See `Lock.try_acquire`."""
         held = self._runner.run(
-            self._wrapped.try_acquire(label=label, holder=threading.get_ident())
+            self._wrapped.try_acquire(label=label, holder=threading.current_thread())
         )
         return None if held is None else SyncHeld(held, self._runner)
 

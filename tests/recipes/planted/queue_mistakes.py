@@ -55,7 +55,7 @@ def forgets_an_attempt(patch: pytest.MonkeyPatch) -> None:
 
 def acknowledges_any_claim(patch: pytest.MonkeyPatch) -> None:
     """An acknowledgement asks whether the item is claimed, and not by whom."""
-    patch.setattr(QueueItem, "_is_mine", lambda self: [Condition.exists(self._claim)])
+    patch.setattr(QueueItem, "condition", property(lambda self: Condition.exists(self._claim)))
 
 
 def puts_again(patch: pytest.MonkeyPatch) -> None:

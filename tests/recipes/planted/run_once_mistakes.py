@@ -40,7 +40,8 @@ def runs_without_lease(patch: pytest.MonkeyPatch) -> None:
 
 def finishes_any_run(patch: pytest.MonkeyPatch) -> None:
     """The end of a run asks whether a run goes on, and not whether it is this one."""
-    patch.setattr(SlotRun, "_is_mine", lambda self: [Condition.exists(self._keys.running)])
+    condition = property(lambda self: Condition.exists(self._keys.running))
+    patch.setattr(SlotRun, "condition", condition)
 
 
 def leaves_a_slot_open(patch: pytest.MonkeyPatch) -> None:

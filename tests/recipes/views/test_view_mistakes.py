@@ -13,7 +13,7 @@ import pytest
 from qcore.recipes.views.live_keys import LiveKeys
 from qcore.recipes.views.once_writer import OnceWriter
 from qcore.recipes.views.service_registration import Registration
-from tests.recipes.chaos_runs import CHAOS, chaos_records
+from tests.recipes.chaos_runs import chaos_records, chaos_scenario
 from tests.recipes.checks.config_check import config_violations
 from tests.recipes.checks.registry_check import registry_violations
 from tests.recipes.planted.config_mistakes import CONFIG_MISTAKES, mistaken_config
@@ -24,12 +24,7 @@ from tests.recipes.programs.registry_program import registry_program
 #: A mistake that more seeds than these do not show needs a sharper scenario.
 SEEDS: Final = range(1, 11)
 #: Half as long, because a mistake shows while there are faults.
-SHORT: Final = (
-    CHAOS.replace("until_ms: 12000", "until_ms: 7000")
-    .replace("stop_ms: 19000", "stop_ms: 9000")
-    .replace("quiet_ms: 8000", "quiet_ms: 3000")
-    .replace("until_ms: 20000", "until_ms: 10000")
-)
+SHORT: Final = chaos_scenario(faults_until_ms=7000, stop_ms=9000, until_ms=12_000)
 
 
 @pytest.mark.parametrize("mistake", CONFIG_MISTAKES)
