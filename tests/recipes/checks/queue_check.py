@@ -19,7 +19,7 @@ def queue_violations(records: Sequence[ProgramRecord]) -> list[str]:
     """
     by_number: dict[int, list[ProgramRecord]] = defaultdict(list)
     for each in records:
-        if each.what in ("acquired", "held", "acknowledging", "acknowledged"):
+        if each.what in ("acquired", "held", "acknowledging", "acknowledged", "cancelled"):
             by_number[number_of(each)].append(each)
     violations = _violations_of_puts(records) + _violations_of_reads(records)
     for number, of_item in sorted(by_number.items()):
@@ -55,8 +55,10 @@ def _violations_of_item(records: Sequence[ProgramRecord]) -> list[str]:
     attempts = [_attempt(acquired[token]) for token in tokens]
     if attempts and attempts[-1] > MAX_ATTEMPTS:
         violations.append(f": attempt {attempts[-1]}, of {MAX_ATTEMPTS}")
-    for before, after in pairwise(attempts):
-        if after <= before:
+    # A block that is cancelled gives its item back, which counts no attempt.
+    cancelled = {token_of(each) for each in records if each.what == "cancelled"}
+    for token, (before, after) in zip(tokens, pairwise(attempts), strict=False):
+        if after < before or (after == before and token not in cancelled):
             violations.append(f": attempt {after} after attempt {before}")
     confirmed = sorted({token_of(each) for each in records if each.what == "acknowledged"})
     if len(confirmed) > 1:

@@ -68,7 +68,12 @@ async def take_items(ctx: ProgramContext, queue: Queue) -> None:
         try:
             async with queue.take() as item:
                 record_item(ctx, "acquired", item)
-                await work(ctx, item)
+                try:
+                    await work(ctx, item)
+                except asyncio.CancelledError:
+                    if item.lost is None:  # else its lease has ended
+                        ctx.record("cancelled", number=item.number, token=item.token)
+                    raise
                 if ctx.random.random() < 0.15:
                     raise WorkRefused
                 ctx.record("acknowledging", number=item.number, token=item.token)
