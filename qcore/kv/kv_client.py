@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
-from qcore.errors import ConfigError, ErrorReply, RemoteProtocolError
+from qcore.errors import ConfigError, ErrorReply, RemoteProtocolError, TooLarge
 from qcore.kv.key_values import (
     OTHER_MACHINE,
     ChangeKind,
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from qcore.client.watching.changes import MachineChange, WatchPosition
     from qcore.client.watching.watch import Watch
     from qcore.runtime.interface import Runtime
+
+#: The largest command that nodes take, unless they run with another `--max-command-bytes`.
+DEFAULT_COMMAND_BYTES: Final = 1 << 20
 
 
 class TextClient(Protocol):
@@ -72,17 +75,26 @@ class KeyValue:
     Each write takes effect once, however often the client sends it (`qcore.client.Client`). All methods raise
 
     - `StoreError` and its kinds if the machine rejects the request, such as `LeaseNotFound`,
+    - `TooLarge` if the request is larger than nodes take; it is not sent,
     - `RemoteProtocolError` if the nodes do not run the machine `kv`,
     - the errors of `Client.execute` if the request could not be answered in time.
 
     Args:
         client: a client, which the caller closes.
         timeout_s: how long a request may take, with all retries; None for that of the client.
+        max_command_bytes: the size of the largest request, bytes of its JSON: the nodes' `--max-command-bytes`.
     """
 
-    def __init__(self, client: TextClient, *, timeout_s: float | None = None) -> None:
+    def __init__(
+        self,
+        client: TextClient,
+        *,
+        timeout_s: float | None = None,
+        max_command_bytes: int = DEFAULT_COMMAND_BYTES,
+    ) -> None:
         self._client = client
         self._timeout_s = timeout_s
+        self._max_command_bytes = max_command_bytes
 
     @property
     def runtime(self) -> Runtime:
@@ -316,6 +328,7 @@ class KeyValue:
         consistency: Consistency | None = None,
     ) -> Json:
         text = json.dumps(request, ensure_ascii=False)
+        self._check_size(text)
         try:
             answer = await self._client.execute(
                 text, read=read, consistency=consistency, timeout_s=self._timeout_s
@@ -325,6 +338,15 @@ class KeyValue:
                 raise RemoteProtocolError(f"{OTHER_MACHINE} ({error})") from error
             raise
         return read_result(answer)
+
+    def _check_size(self, text: str) -> None:
+        """Reject a request that nodes do not take. A much larger one would end the connection."""
+        size, limit = len(text) if text.isascii() else len(text.encode()), self._max_command_bytes
+        if size > limit:
+            raise TooLarge(
+                f"the request has {size} bytes as JSON, and the limit is {limit}: write less at a time. If the nodes "
+                "run with a larger --max-command-bytes, give it to KeyValue as max_command_bytes"
+            )
 
 
 def _milliseconds(seconds: float) -> int:

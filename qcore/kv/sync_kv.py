@@ -19,7 +19,7 @@ from qcore.client.synchronous.sync_facade import (
     sync_object,
 )
 from qcore.kv.key_watches import KeyWatch
-from qcore.kv.kv_client import KeyValue
+from qcore.kv.kv_client import DEFAULT_COMMAND_BYTES, KeyValue
 
 if TYPE_CHECKING:
     from qcore.client.synchronous.sync_client import SyncClient
@@ -42,11 +42,20 @@ class SyncKeyValue(SyncFacade[KeyValue]):
 
     Args:
         client: a client, which the caller closes.
-        timeout_s: see `KeyValue`.
+        timeout_s, max_command_bytes: see `KeyValue`.
     """
 
-    def __init__(self, client: SyncClient, *, timeout_s: float | None = None) -> None:
-        super().__init__(KeyValue(client.asynchronous, timeout_s=timeout_s), client)
+    def __init__(
+        self,
+        client: SyncClient,
+        *,
+        timeout_s: float | None = None,
+        max_command_bytes: int = DEFAULT_COMMAND_BYTES,
+    ) -> None:
+        keys = KeyValue(
+            client.asynchronous, timeout_s=timeout_s, max_command_bytes=max_command_bytes
+        )
+        super().__init__(keys, client)
 
     get = sync_method(KeyValue.get)
     range = sync_method(KeyValue.range)

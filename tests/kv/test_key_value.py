@@ -172,6 +172,26 @@ async def test_a_lease_deletes_its_keys(cluster: LocalCluster) -> None:
 
 
 @async_test
+async def test_a_request_that_is_too_large_is_not_sent(cluster: LocalCluster) -> None:
+    async with keys_of(cluster) as kv:
+        for value in (b"\0" * 1_000_000, '"' * 600_000, "\u00e9" * 600_000, "x" * 10_000_000):
+            with pytest.raises(TooLarge, match="bytes as JSON, and the limit is 1048576: write"):
+                await kv.put("large", value)
+        assert await kv.get("large") is None
+
+
+@async_test
+async def test_a_frame_that_is_too_large_is_an_error(cluster: LocalCluster) -> None:
+    async with cluster.client() as client:
+        kv = KeyValue(client, max_command_bytes=1 << 30)
+        large = asyncio.create_task(kv.put("large", "x" * 8_000_000))
+        small = asyncio.create_task(kv.put("small", "x"))  # it is sent again
+        with pytest.raises(TooLarge, match="takes frames of at most 6356992: split it"):
+            await large
+        await small
+
+
+@async_test
 async def test_errors_are_of_their_classes(cluster: LocalCluster) -> None:
     async with keys_of(cluster) as kv:
         revision = await kv.put("a", "1")

@@ -147,13 +147,16 @@ class Queue:
         """Add an item to the end of the queue, and return its number. It tries until the cluster has confirmed it.
 
         Args:
-            data: what consumers get, at most 1 MiB and what the nodes' `--max-command-bytes` leaves.
+            data: what consumers get. As JSON, with its number and its keys, it fits into a command: 1 MiB. So
+                a text has somewhat less than that, with two bytes for each quotation mark, backslash and line end, and
+                six for each other control character. Bytes that are no UTF-8 take a third more.
             timeout_s: how long to try, seconds; None for any time.
 
         Raises:
             NotAcquired: the time was over, and nothing was put.
             OutcomeUnknown: the time was over, or the cluster has compacted its history, and the item may be in the
                 queue or not.
+            TooLarge: the data is too large; see above. Nothing was put.
             QcoreError: the cluster rejects the item.
         """
         return (await self._puts.put([data], timeout_s))[0]
@@ -164,12 +167,12 @@ class Queue:
         """Add items to the end of the queue, all or none, one behind the other, and return their numbers.
 
         Args:
-            items: at most 400, with as many bytes in all as `put` takes.
+            items: at most 400. All together fit into a command, with about 250 bytes more for each; see `put`.
             timeout_s: see `put`.
 
         Raises:
             ConfigError: these are too many items.
-            NotAcquired, OutcomeUnknown, QcoreError: see `put`.
+            NotAcquired, OutcomeUnknown, TooLarge, QcoreError: see `put`.
         """
         return await self._puts.put(items, timeout_s)
 

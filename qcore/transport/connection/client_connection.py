@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import json
 import logging
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from ssl import SSLContext
@@ -17,6 +18,7 @@ from typing import Protocol
 
 from pydantic import JsonValue
 from pydantic_core import PydanticSerializationError, to_json
+from websockets.frames import CloseCode
 
 from qcore.errors import (
     ConnectionLost,
@@ -28,6 +30,7 @@ from qcore.errors import (
     QcoreError,
     QuotaExceeded,
     RequestNotReceived,
+    TooLarge,
     TransportError,
     Unauthenticated,
     from_wire,
@@ -60,18 +63,30 @@ DEADLINE_CHECK_S = 0.02
 #: What a node sends instead of the response of a message that its user may not send.
 _REFUSALS = (Unauthenticated.code, PermissionDenied.code, QuotaExceeded.code)
 
+#: The reason with which a node closes the connection after a frame that is too large.
+_FRAME_LIMIT = re.compile(r"exceeds limit of ([0-9]{1,12}) bytes")
+
 #: The longest retry hint of a full connection, milliseconds.
 _LONGEST_HINT_MS = 1000
 
 
 @dataclass(slots=True)
 class _Waiting:
-    """A request that waits for its response. `deadline` is in seconds of `RunningTime`."""
+    """A request that waits for its response.
+
+    Attributes:
+        response: its response.
+        began: when it was sent, seconds of the event loop.
+        deadline: seconds of `RunningTime`.
+        type_name: the name of the message.
+        size: its bytes on the wire.
+    """
 
     response: asyncio.Future[dict[str, JsonValue]]
     began: float
     deadline: float
     type_name: str
+    size: int
 
 
 class ClientWire(MonitoredConnection, Protocol):
@@ -215,6 +230,7 @@ class ClientConnection:
             OutcomeUnknown: no response in time; the request may or may not have taken effect.
             Overloaded: too many requests of this connection wait for responses, or too many bytes wait to be sent; this
                 request was not sent.
+            TooLarge: the node takes no frame of this size. The request had no effect.
             ConnectionLost: the connection ended before the response arrived, or the node gave no sign of life; the
                 request may or may not have taken effect (a `TransportError`).
             RequestNotReceived: the node closed the idle connection before the request reached it; it may be sent again.
@@ -235,7 +251,7 @@ class ClientConnection:
             self._liveness.begin(now)
             self._deadline_timer = self._loop.call_later(DEADLINE_CHECK_S, self._check_deadlines)
         deadline = self._time.at(now) + timeout_s
-        self._waiting[request_id] = _Waiting(response, now, deadline, type_name)
+        self._waiting[request_id] = _Waiting(response, now, deadline, type_name, len(data))
         self._send_later(request_id, data)
         try:
             return await response
@@ -340,13 +356,21 @@ class ClientConnection:
         reason = str(error) if error is not None else f"the connection to {self.remote} was closed"
         idle = self._wire.close_received == (GOING_AWAY, IDLE_REASON)
         self._fail_unsent(reason)
+        most = _largest_frame(self._wire.close_received)
         for waiting in self._waiting.values():
-            if not waiting.response.done():
-                waiting.response.set_exception(
-                    RequestNotReceived(f"{reason}; the request was not received: send it again")
-                    if idle
-                    else ConnectionLost(f"{reason}; the request may or may not have had effect")
+            if waiting.response.done():
+                continue
+            lost: QcoreError
+            if idle:
+                lost = RequestNotReceived(f"{reason}; the request was not received: send it again")
+            elif most is not None and waiting.size > most:  # the node reads no such frame
+                lost = TooLarge(
+                    f"the request has {waiting.size} bytes, and {self.remote} takes frames of at most {most}: "
+                    "split it. It had no effect"
                 )
+            else:
+                lost = ConnectionLost(f"{reason}; the request may or may not have had effect")
+            waiting.response.set_exception(lost)
         if self._deadline_timer is not None:
             self._deadline_timer.cancel()
         if self.on_close is not None:
@@ -391,6 +415,13 @@ def _encode(type_name: str, request_id: str, fields: Fields) -> bytes:
     except (PydanticSerializationError, ValueError, TypeError) as error:
         raise LocalProtocolError(f"a {type_name} cannot be sent as JSON: {error}") from None
     return data
+
+
+def _largest_frame(close_received: tuple[int, str] | None) -> int | None:
+    """The size of the largest frame that a node takes, if it closed the connection because of a larger one."""
+    code, reason = close_received or (0, "")
+    limit = _FRAME_LIMIT.search(reason) if code == CloseCode.MESSAGE_TOO_BIG else None
+    return None if limit is None else int(limit[1])
 
 
 def _error_of(text: object, detail: object) -> QcoreError:

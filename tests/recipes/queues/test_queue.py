@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from qcore.client import SyncClient
-from qcore.errors import ConfigError, OutcomeUnknown, StoreError, TooLarge
+from qcore.errors import ConfigError, OutcomeUnknown, TooLarge
 from qcore.kv import KeyValue
 from qcore.recipes import DeadLetter, Lease, LeaseLost, NotAcquired, Queue, QueueItem, QueueSize
 from qcore.recipes.synchronous.sync_queue import SyncQueue
@@ -256,8 +256,11 @@ async def test_wrong_arguments_are_refused(cluster: LocalCluster) -> None:
         queue = Queue(kv, "arguments")
         with pytest.raises(ConfigError, match="401 items are more than the 400"):
             await queue.put_many(["a"] * 401)
-        with pytest.raises((StoreError, TooLarge)):
-            await queue.put("a" * 2_000_000)
+        for large in ("a" * 10_000_000, b"\0" * 1_000_000):
+            with pytest.raises(TooLarge, match="the limit is 1048576"):
+                await queue.put(large)
+        await queue.put("a" * 1_048_000)
+        await (await queue.receive()).acknowledge()
         assert len(await queue.put_many(["a"] * 400)) == 400
         taking = queue.take()
         async with taking:
