@@ -162,6 +162,19 @@ class ConfigState(Generic[M]):
             change.skipped,
         )
 
+    def check_valid(self) -> None:
+        """Raise if the key has content that does not fit the model. It must not be replaced by what an older value gives.
+
+        Raises:
+            NotAvailable: it has.
+        """
+        if self.invalid is not None:
+            raise NotAvailable(
+                f"{self._model.name}: the content of revision {self.invalid.revision} does not fit the model, so it "
+                "cannot be updated, and nothing was written: maybe a newer program has written it; use set() to "
+                f"replace it: {self.invalid.error}"
+            )
+
     def effective(self) -> M:
         """The effective value.
 

@@ -114,6 +114,29 @@ async def test_invalid_content_leaves_the_old_value(cluster: LocalCluster) -> No
 
 
 @async_test
+async def test_an_update_keeps_content_that_does_not_fit(cluster: LocalCluster) -> None:
+    async with keys_of(cluster) as kv:
+        await kv.put("c", '{"level": 7}')
+        async with ConfigWatch(kv, "c", Flags, default=Flags(level=1)) as config:
+            newer = '{"level": "new-style"}'
+            await kv.put("c", newer)
+            called: list[Flags] = []
+
+            def note(flags: Flags) -> Flags:
+                called.append(flags)
+                return Flags(level=flags.level + 1)
+
+            with pytest.raises(NotAvailable, match=r"nothing was written.*use set\(\)"):
+                await config.update(note)
+            found = await kv.get("c")
+            assert found is not None
+            assert found.value == newer.encode()
+            assert called == []
+            await kv.delete("c")
+            assert await config.update(note) == Flags(level=2)
+
+
+@async_test
 async def test_a_value_that_does_not_fit_is_not_written(cluster: LocalCluster) -> None:
     async with keys_of(cluster) as kv:
         config = ConfigWatch(kv, "c", Flags, default=Flags(level=0))
