@@ -78,7 +78,7 @@ class ConfigWatch(Generic[M]):
         key: the argument, as bytes.
 
     Raises:
-        ConfigError: the key is empty, or `sync_every_s` is out of its range.
+        ConfigError: the key is empty, the default does not fit the model, or `sync_every_s` is out of its range.
     """
 
     def __init__(
@@ -94,7 +94,9 @@ class ConfigWatch(Generic[M]):
         if not self.key:
             raise ConfigError("config: the key is empty: write it like 'config/flags'")
         self._model = ConfigModel(self.key, model)
-        self._state = ConfigState(self._model, Missing.VALUE if default is None else default)
+        self._state = ConfigState(
+            self._model, Missing.VALUE if default is None else self._model.checked_default(default)
+        )
         self._keys = LiveKeys(kv, key=self.key, sync_every_s=sync_every_s)
         self._keys.on_change = self._changed
         self._writer = OnceWriter(kv, self.key)
@@ -240,7 +242,7 @@ class ConfigWatch(Generic[M]):
             timeout_s: how long to try, seconds; None for any time, also while the cluster cannot be reached.
 
         Raises:
-            ConfigError: the value does not fit the model, or its JSON has more than about a megabyte.
+            ConfigError: the value does not fit the model, has no JSON, or has JSON of more than about a megabyte.
             NotAcquired: the time was over, and nothing was changed.
             OutcomeUnknown: the time was over, and the value may have been set, or may still be.
             QcoreError: the cluster rejects a request.
@@ -254,8 +256,8 @@ class ConfigWatch(Generic[M]):
         It takes effect once, and no other write comes in between. The watch need not be open.
 
         Args:
-            function: gets the value, or the default if the key does not exist. It must return another object. It is called again if another
-                program writes at the same time.
+            function: gets the value, or the default if the key does not exist. It must return another object. It is
+                called again if another program writes at the same time.
             timeout_s: see `set`.
 
         Raises:

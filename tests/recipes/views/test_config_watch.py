@@ -148,6 +148,15 @@ async def test_a_value_that_does_not_fit_is_not_written(cluster: LocalCluster) -
         for size in (1 << 20, 2 << 20):
             with pytest.raises(ConfigError, match=r"JSON has \d+ bytes.*several keys"):
                 await config.set(Flags(level=1, colour="x" * size))
+        with pytest.raises(ConfigError, match=r"config c: the value has no JSON"):
+            await ConfigWatch(kv, "c", str).set("\udcff")
+        wrong: tuple[object, ...] = (5, {"level": "x"}, {"colour": "red"})
+        for default in wrong:
+            with pytest.raises(ConfigError, match="config c: the default does not fit the model"):
+                ConfigWatch(kv, "c", Flags, default=default)  # type: ignore[arg-type] # the same
+        for no_int in ("5", True):
+            with pytest.raises(ConfigError, match="config n: the default does not fit the model"):
+                ConfigWatch(kv, "n", int, default=no_int)  # type: ignore[arg-type] # the same
         with pytest.raises(ConfigError, match="key is empty"):
             ConfigWatch(kv, "", Flags)
         with pytest.raises(ConfigError, match="not open"):

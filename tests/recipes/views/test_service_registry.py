@@ -176,6 +176,10 @@ async def test_what_cannot_be_registered_is_rejected(cluster: LocalCluster) -> N
                 registry.register("web", address="a", instance=instance)
         with pytest.raises(ConfigError, match="address is empty"):
             registry.register("web", address="")
+        with pytest.raises(ConfigError, match="address 5 is no text"):
+            registry.register("web", address=5)  # type: ignore[arg-type] # wrong on purpose
+        with pytest.raises(ConfigError, match=r"address .* has no UTF-8 form"):
+            registry.register("web", address="\udcff")
         with pytest.raises(KeyTooLong):
             await registry.register("web", address="a", instance="x" * 5000).open()
         with pytest.raises(ConfigError, match="ttl_s"):
