@@ -72,7 +72,7 @@ async def test_what_is_no_integer_is_an_error(cluster: LocalCluster) -> None:
         for wrong in (1.5, "2", True, None):
             for change, what in ((counter.add, "amount"), (counter.set, "value")):
                 with pytest.raises(ConfigError, match=rf"counter a: {what}: .* is no integer"):
-                    await change(wrong)  # type: ignore[operator] # as a program without types does
+                    await change(wrong)  # type: ignore[arg-type] # as a program without types does
         assert await counter.get() == 1
         with pytest.raises(ConfigError, match="counter: the name '' is empty"):
             Counter(kv, "")

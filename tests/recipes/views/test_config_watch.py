@@ -153,10 +153,10 @@ async def test_a_value_that_does_not_fit_is_not_written(cluster: LocalCluster) -
         wrong: tuple[object, ...] = (5, {"level": "x"}, {"colour": "red"})
         for default in wrong:
             with pytest.raises(ConfigError, match="config c: the default does not fit the model"):
-                ConfigWatch(kv, "c", Flags, default=default)  # type: ignore[arg-type] # the same
+                ConfigWatch(kv, "c", Flags, default=default)
         for no_int in ("5", True):
             with pytest.raises(ConfigError, match="config n: the default does not fit the model"):
-                ConfigWatch(kv, "n", int, default=no_int)  # type: ignore[arg-type] # the same
+                ConfigWatch(kv, "n", int, default=no_int)
         with pytest.raises(ConfigError, match="key is empty"):
             ConfigWatch(kv, "", Flags)
         with pytest.raises(ConfigError, match="not open"):
@@ -272,6 +272,8 @@ async def test_a_watch_syncs_by_itself(cluster: LocalCluster) -> None:
 
 @async_test
 async def test_a_closed_client_ends_the_watch(cluster: LocalCluster) -> None:
+    problems: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
     async with cluster.client() as client:
         config = ConfigWatch(KeyValue(client), "closed", int, default=0)
         await config.open()
@@ -281,5 +283,6 @@ async def test_a_closed_client_ends_the_watch(cluster: LocalCluster) -> None:
             await anext(changes)
     assert config.value == 0
     assert isinstance(config.failure, ConfigError)
+    assert problems == []
     assert not config.is_served
     await config.close()
