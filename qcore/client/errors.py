@@ -22,6 +22,10 @@ from qcore.transport.address import Address
 READ_ERRORS: Final = (ValueError, TypeError, LookupError, AttributeError)
 
 
+class ClientClosed(ConfigError):
+    """The program has closed the client that it uses. A background task that meets this need not report it."""
+
+
 def decode_error(text: str, detail: object) -> QcoreError:
     """The exception for an error text and its `detail`.
 

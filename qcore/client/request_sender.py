@@ -9,12 +9,11 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 from qcore.client.concurrency_limit import ConcurrencyLimit
 from qcore.client.endpoints import Connect, Endpoints
-from qcore.client.errors import READ_ERRORS, retry_delay, unreadable
+from qcore.client.errors import READ_ERRORS, ClientClosed, retry_delay, unreadable
 from qcore.client.event_loop import EventLoopUse
 from qcore.client.tracing.traced_request import traced_request
 from qcore.errors import (
     ChangeRefused,
-    ConfigError,
     ErrorReply,
     NotLeader,
     OutcomeUnknown,
@@ -123,7 +122,7 @@ class RequestSender:
             ConfigError: the client is closed.
         """
         if self._closed:
-            raise ConfigError("this client is closed: make another one")
+            raise ClientClosed("this client is closed: make another one")
 
     def _new_loop(self) -> None:
         self._limit = ConcurrencyLimit()

@@ -11,6 +11,7 @@ from qcore.errors import ConfigError, LeaseNotFound, QcoreError, WatchCompacted
 from qcore.kv.txn_parts import Condition, Put
 from qcore.recipes.agreement import Agreement
 from qcore.recipes.holding.tickets import PAUSE_S, Ticket, TicketQueue
+from qcore.recipes.integer_arguments import check_integer
 from qcore.recipes.key_reads import integer_of, prefix_of, read_state
 from qcore.recipes.lease import DEFAULT_MAX_DRIFT, DEFAULT_TTL_S, Lease
 from qcore.recipes.recipe_errors import LeaseLost, NotAcquired, is_temporary
@@ -60,7 +61,7 @@ class Barrier:
             `ttl_s` and `max_drift` have no effect.
 
     Raises:
-        ConfigError: an argument is out of its range.
+        ConfigError: an argument is out of its range, or `parties` is no integer.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Barrier:
         lease: Lease | None = None,
     ) -> None:
         self._title = title = f"barrier {name}"
+        check_integer(title, "parties", parties)
         if not 1 <= parties <= MAX_PARTIES:
             raise ConfigError(f"{title}: parties: {parties} is not from 1 to {MAX_PARTIES}")
         self.name = name

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from qcore.errors import ConfigError, OutcomeUnknown, QcoreError, WatchCompacted
 from qcore.kv.txn_parts import Condition, Put, Range
 from qcore.recipes.holding.tickets import PAUSE_S
+from qcore.recipes.integer_arguments import check_integer
 from qcore.recipes.key_reads import integer_of, page_of_txn, prefix_of
 from qcore.recipes.recipe_errors import NotAcquired, is_temporary
 
@@ -82,16 +83,19 @@ class Counter:
             timeout_s: how long to try, seconds; None for any time.
 
         Raises:
-            ConfigError: the key of the counter holds no integer, or the result has too many digits for Python.
+            ConfigError: the amount is no integer, the key of the counter holds none, or the result has too many digits
+                for Python.
             NotAcquired: the time was over first. It has no effect.
             OutcomeUnknown: before it was known whether it took effect, the time was over, the history was compacted,
                 or the key was deleted.
             QcoreError: the cluster rejects a request.
         """
+        check_integer(self._title, "amount", amount)
         return await self._change("this add", lambda value: value + amount, timeout_s)
 
     async def set(self, value: int, *, timeout_s: float | None = None) -> None:
         """Set the counter. It raises as `add`."""
+        check_integer(self._title, "value", value)
         await self._change("this set", lambda _: value, timeout_s)
 
     # -- how it changes --------------------------------------------------------------------------

@@ -205,6 +205,9 @@ async def test_arguments_and_foreign_keys_are_errors(cluster: LocalCluster) -> N
         for parties in (0, MAX_PARTIES + 1):
             with pytest.raises(ConfigError, match=rf"parties: {parties} is not from 1 to 498"):
                 Barrier(kv, "a", parties)
+        for wrong in (1.5, "2", True):
+            with pytest.raises(ConfigError, match=r"barrier a: parties: .* is no integer"):
+                Barrier(kv, "a", wrong)  # type: ignore[arg-type] # as a program without types does
         await kv.put("barrier/a//round", "many")
         with pytest.raises(ConfigError, match=r"barrier/a//round holds b'many', which is no int"):
             await Barrier(kv, "a", 1, ttl_s=20).wait()

@@ -69,6 +69,11 @@ async def test_what_is_no_integer_is_an_error(cluster: LocalCluster) -> None:
         await kv.put(VALUE, "1")
         with pytest.raises(ConfigError, match=r"counter a: this add: Exceeds the limit"):
             await counter.add(10**4299 * 10)
+        for wrong in (1.5, "2", True, None):
+            for change, what in ((counter.add, "amount"), (counter.set, "value")):
+                with pytest.raises(ConfigError, match=rf"counter a: {what}: .* is no integer"):
+                    await change(wrong)  # type: ignore[arg-type] # as a program without types does
+        assert await counter.get() == 1
         with pytest.raises(ConfigError, match="counter: the name '' is empty"):
             Counter(kv, "")
 

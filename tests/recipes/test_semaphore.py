@@ -92,6 +92,9 @@ async def test_all_programs_must_have_the_same_permits(cluster: LocalCluster) ->
             pass
         with pytest.raises(ConfigError, match="semaphore a: permits: 0 is below 1"):
             Semaphore(kv, "a", 0)
+        for wrong in (1.5, "2", True):
+            with pytest.raises(ConfigError, match=r"semaphore a: permits: .* is no integer"):
+                Semaphore(kv, "a", wrong)  # type: ignore[arg-type] # as a program without types does
         with pytest.raises(ConfigError, match="the name 'a//b' is empty, or has an empty part"):
             Semaphore(kv, "a//b", 1)
 

@@ -198,11 +198,19 @@ class SyncClient(SyncFacade[Client]):
         """Run a coroutine in the thread of this client, and return its result.
 
         Raises:
-            ConfigError: this client is closed.
+            ConfigError: this client is closed; or the call comes from the thread of this client, such as from a
+                callback. It would wait for itself for ever.
         """
-        if self._loop.is_closed() or threading.current_thread() is self._thread:
+        if self._loop.is_closed():
             coroutine.close()
             raise ConfigError("this SyncClient is closed: make another one")
+        if threading.current_thread() is self._thread:
+            coroutine.close()
+            raise ConfigError(
+                "this call comes from the thread of this SyncClient, which runs callbacks, predicates and functions of "
+                "updates, and it would wait for itself: let the callback give the work to another thread, for example "
+                "by a queue.Queue, or use another SyncClient there"
+            )
         operation = _Operation(coroutine)
         try:
             self._loop.call_soon_threadsafe(operation.start)

@@ -10,6 +10,7 @@ from qcore.recipes.agreement import Agreement
 from qcore.recipes.holding.acquiring import Acquirer
 from qcore.recipes.holding.task_contexts import TaskContexts
 from qcore.recipes.holding.tickets import WaitFor
+from qcore.recipes.integer_arguments import check_integer
 from qcore.recipes.key_reads import prefix_of
 from qcore.recipes.lease import DEFAULT_MAX_DRIFT, DEFAULT_TTL_S
 
@@ -58,7 +59,7 @@ class Semaphore(TaskContexts):
             `ttl_s` and `max_drift` have no effect.
 
     Raises:
-        ConfigError: an argument is out of its range.
+        ConfigError: an argument is out of its range, or `permits` is no integer.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Semaphore(TaskContexts):
     ) -> None:
         title = f"semaphore {name}"
         super().__init__(title)
+        check_integer(title, "permits", permits)
         if permits < 1:
             raise ConfigError(f"{title}: permits: {permits} is below 1")
         self.name = name

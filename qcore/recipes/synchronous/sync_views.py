@@ -74,7 +74,7 @@ class SyncConfigWatch(_SyncContext[ConfigWatch[M]], Generic[M]):
         key, model, default, sync_every_s: see `ConfigWatch`.
 
     Raises:
-        ConfigError: the key is empty, or `sync_every_s` is out of its range.
+        ConfigError: the key is empty, the default does not fit the model, or `sync_every_s` is out of its range.
     """
 
     def __init__(

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from qcore.errors import ConfigError
+from qcore.client.errors import ClientClosed
 
 _T = TypeVar("_T")
 
@@ -50,16 +50,18 @@ class Callbacks(Generic[_T]):
 
 
 def reported_failure(
-    task: asyncio.Task[None], what: str, *, is_closed: bool
+    task: asyncio.Task[None], what: str, *, is_closed: bool, is_awaited: bool
 ) -> BaseException | None:
     """Why a background task has ended by itself; None if the program has closed what it works for.
 
     The exception handler of the event loop gets it, too: the program may not look before the view is of use again.
+    It does not if a caller waits, to whom the failure is raised, or if the program has closed the client.
 
     Args:
         task: the task, which has ended.
         what: names it.
         is_closed: whether the program has closed what it works for, which cancels it.
+        is_awaited: whether a caller waits, to whom the failure is raised.
     """
     failure: BaseException | None
     if not task.cancelled():
@@ -68,8 +70,8 @@ def reported_failure(
         failure = None
     else:
         # A request that waits when the client is closed may be cancelled, and with it the task.
-        failure = ConfigError(f"{what} was cancelled: the client is closed")
-    if failure is not None:
+        failure = ClientClosed(f"{what} was cancelled: the client is closed")
+    if failure is not None and not (is_awaited or isinstance(failure, ClientClosed)):
         task.get_loop().call_exception_handler(
             {"message": f"{what} has failed", "exception": failure, "task": task}
         )

@@ -7,6 +7,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from qcore.errors import ConfigError
 from qcore.recipes.recipe_errors import NotAvailable
@@ -88,15 +89,33 @@ class ConfigModel(Generic[M]):
             text = f"a validator raised {type(error).__name__}: {error}"
         return InvalidContent(kv.value, kv.mod_revision, text[:_MAX_TEXT])
 
+    def checked_default(self, value: M) -> M:
+        """A default, as a value of the model. Python values are not converted: `"5"` and `True` are no int.
+
+        Raises:
+            ConfigError: it does not fit the model.
+        """
+        try:
+            return self._adapter.validate_python(value, strict=True)
+        except ValidationError as error:
+            text = str(error)
+        except Exception as error:  # noqa: BLE001 - a validator of the program; pydantic passes on what it raises
+            text = f"a validator raised {type(error).__name__}: {error}"
+        raise ConfigError(f"{self.name}: the default does not fit the model: {text[:_MAX_TEXT]}")
+
     def write(self, value: M) -> bytes:
         """A value as JSON.
 
         Raises:
-            ConfigError: it does not fit the model, or no watcher could read what would be written.
+            ConfigError: it does not fit the model, has no JSON, or no watcher could read what would be written.
         """
         try:
             checked = self._adapter.validate_python(value)
             content = self._adapter.dump_json(checked, by_alias=True, round_trip=True)
+        except PydanticSerializationError as error:
+            raise ConfigError(
+                f"{self.name}: the value has no JSON: {str(error)[:_MAX_TEXT]}"
+            ) from None
         except ValidationError as error:
             raise ConfigError(
                 f"{self.name}: the value does not fit the model: {str(error)[:_MAX_TEXT]}"
@@ -161,6 +180,19 @@ class ConfigState(Generic[M]):
             self.invalid,
             change.skipped,
         )
+
+    def check_valid(self) -> None:
+        """Raise if the key has content that does not fit the model. What an older value gives must not replace it.
+
+        Raises:
+            NotAvailable: it has.
+        """
+        if self.invalid is not None:
+            raise NotAvailable(
+                f"{self._model.name}: the content of revision {self.invalid.revision} does not fit the model, so it "
+                "cannot be updated, and nothing was written: maybe a newer program has written it; use set() to "
+                f"replace it: {self.invalid.error}"
+            )
 
     def effective(self) -> M:
         """The effective value.

@@ -44,7 +44,7 @@ class ConfigWatch(Generic[M]):
     **Guarantee.** `value` is the newest valid content that has arrived, and it never goes back to an earlier revision.
     Every change is delivered once and in order, as long as the cluster keeps the history since the last one that
     arrived. Otherwise the newest content arrives, with `skipped`. An `update` is applied once, and it sees the content
-    that it replaces.
+    that it replaces. It replaces no content that does not fit the model.
 
     `value` may be old, because a program that is cut off cannot know that there is a newer one. If a decision
     depends on the newest value, await `sync` first: after that `value` shows at least what was written before.
@@ -69,7 +69,8 @@ class ConfigWatch(Generic[M]):
         kv: the keys of the cluster.
         key: where the configuration is.
         model: a class of pydantic, or any type that `pydantic.TypeAdapter` takes.
-        default: effective while the key does not exist; None for none.
+        default: a value of the model. It is effective while the key does not exist, and until the first content that
+            fits the model arrives; None for none.
         sync_every_s: how often the watch does a `sync` by itself, seconds; None for never. It notices that the node
             that serves the watch is cut off from the others.
 
@@ -77,7 +78,7 @@ class ConfigWatch(Generic[M]):
         key: the argument, as bytes.
 
     Raises:
-        ConfigError: the key is empty, or `sync_every_s` is out of its range.
+        ConfigError: the key is empty, the default does not fit the model, or `sync_every_s` is out of its range.
     """
 
     def __init__(
@@ -93,7 +94,9 @@ class ConfigWatch(Generic[M]):
         if not self.key:
             raise ConfigError("config: the key is empty: write it like 'config/flags'")
         self._model = ConfigModel(self.key, model)
-        self._state = ConfigState(self._model, Missing.VALUE if default is None else default)
+        self._state = ConfigState(
+            self._model, Missing.VALUE if default is None else self._model.checked_default(default)
+        )
         self._keys = LiveKeys(kv, key=self.key, sync_every_s=sync_every_s)
         self._keys.on_change = self._changed
         self._writer = OnceWriter(kv, self.key)
@@ -239,7 +242,7 @@ class ConfigWatch(Generic[M]):
             timeout_s: how long to try, seconds; None for any time, also while the cluster cannot be reached.
 
         Raises:
-            ConfigError: the value does not fit the model, or its JSON has more than about a megabyte.
+            ConfigError: the value does not fit the model, has no JSON, or has JSON of more than about a megabyte.
             NotAcquired: the time was over, and nothing was changed.
             OutcomeUnknown: the time was over, and the value may have been set, or may still be.
             QcoreError: the cluster rejects a request.
@@ -253,12 +256,14 @@ class ConfigWatch(Generic[M]):
         It takes effect once, and no other write comes in between. The watch need not be open.
 
         Args:
-            function: gets the value, or the default. It must return another object. It is called again if another
-                program writes at the same time.
+            function: gets the value, or the default if the key does not exist. It must return another object. It is
+                called again if another program writes at the same time.
             timeout_s: see `set`.
 
         Raises:
-            NotAvailable: the content is invalid, or the key does not exist and there is no default. Use `set`.
+            NotAvailable: the content does not fit the model, whether or not there is a default. Nothing is written,
+                because a newer program may need that content. Or the key does not exist, and there is no default.
+                `set` writes in both cases.
             ConfigError, NotAcquired, OutcomeUnknown, QcoreError: see `set`.
         """
         result: M | Missing = Missing.VALUE
@@ -267,6 +272,7 @@ class ConfigWatch(Generic[M]):
             nonlocal result
             state = ConfigState(self._model, self._state.default)
             state.read(before)
+            state.check_valid()
             result = function(state.effective())
             return self._model.write(result)
 

@@ -93,6 +93,11 @@ class KeysReader:
         self._waiting_bytes -= change.size_bytes
         return change
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether a task waits for a change."""
+        return self._waiter is not None
+
     def add(self, change: KeysChange) -> None:
         """A change has happened."""
         if self._is_ended:
@@ -141,6 +146,11 @@ class KeysFeed:
         else:
             self._readers[reader] = None
         return reader
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether a task waits for a change, at any reader."""
+        return any(reader.is_awaited for reader in self._readers)
 
     def add(self, change: KeysChange) -> None:
         """Give a change to all readers."""

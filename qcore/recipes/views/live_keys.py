@@ -316,7 +316,12 @@ class LiveKeys:
     def _ended(self, task: asyncio.Task[None]) -> None:
         """The task has ended: the view was closed, or it has failed."""
         names = self._range.key if self._range.prefix is None else self._range.prefix
-        self.failure = reported_failure(task, f"the view of {names!r}", is_closed=self._is_closed)
+        self.failure = reported_failure(
+            task,
+            f"the view of {names!r}",
+            is_closed=self._is_closed,
+            is_awaited=self._feed.is_awaited,
+        )
         self._feed.end(self.failure)
 
     # -- reads -----------------------------------------------------------------------------------

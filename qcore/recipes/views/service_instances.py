@@ -70,10 +70,19 @@ def content_of(address: str, metadata: Mapping[str, JsonValue] | None) -> bytes:
     """The value of the key of an instance.
 
     Raises:
-        ConfigError: the address is empty, or the metadata are no JSON.
+        ConfigError: the address is no text, is empty or has no UTF-8 form; or the metadata are no JSON.
     """
-    if not address:
+    given: object = address  # a program without types may give anything, and no view could read it
+    if not isinstance(given, str):
+        raise ConfigError(
+            f"service: the address {given!r} is no text: write it like '10.0.0.7:8080'"[:500]
+        )
+    if not given:
         raise ConfigError("service: the address is empty: write it like '10.0.0.7:8080'")
+    try:
+        given.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"service: the address {given!r} has no UTF-8 form: {error}") from None
     try:
         checked = _METADATA.validate_python(dict(metadata or {}))
         text = json.dumps(

@@ -81,7 +81,7 @@ class Registration:
         self._written = b""
         self._watch: KeyWatch | None = None
         self._task: asyncio.Task[None] | None = None
-        self._is_opened = False
+        self._is_opened = self._is_closed = False
         self._taken_by = ""
         self.failure: BaseException | None = None
         self._callbacks: Callbacks[bool] = Callbacks(f"service {service}")
@@ -124,12 +124,12 @@ class Registration:
         """Register the instance. It waits also while the cluster cannot be reached, and while the name is taken.
 
         Raises:
-            ConfigError: it was opened before.
+            ConfigError: it was opened or closed before.
             NotAcquired: `timeout_s` was over first.
             QcoreError: the cluster rejects a request.
         """
-        if self._is_opened:
-            raise ConfigError("this registration was opened before: make another one")
+        if self._is_opened or self._is_closed:
+            raise ConfigError("this registration was opened before, or is closed: make another one")
         self._is_opened = True
         self._task = asyncio.get_running_loop().create_task(
             self._run(), name=f"qcore-service-{self.service}"
@@ -149,12 +149,14 @@ class Registration:
 
         Raises:
             NotAcquired: the time was over first.
-            ConfigError: the registration is closed.
+            ConfigError: the registration is closed, or was not opened.
             QcoreError: the cluster rejects a request.
         """
         try:
             async with asyncio.timeout(timeout_s):
                 while not (self.is_registered and self._written == self._content):
+                    if self._is_closed:
+                        raise ConfigError("this registration is closed: make another one")
                     if self._task is None:
                         raise ConfigError(
                             "this registration is not open: use it as a context manager, or await open()"
@@ -201,6 +203,7 @@ class Registration:
         itself.
         """
         task, self._task = self._task, None
+        self._is_closed = True
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
@@ -305,6 +308,7 @@ class Registration:
             task,
             f"the registration {self.service}//{self.instance}",
             is_closed=self._task is None,
+            is_awaited=bool(self._waiters),
         )
         self._wake()
 

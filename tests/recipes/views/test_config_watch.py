@@ -114,6 +114,29 @@ async def test_invalid_content_leaves_the_old_value(cluster: LocalCluster) -> No
 
 
 @async_test
+async def test_an_update_keeps_content_that_does_not_fit(cluster: LocalCluster) -> None:
+    async with keys_of(cluster) as kv:
+        await kv.put("c", '{"level": 7}')
+        async with ConfigWatch(kv, "c", Flags, default=Flags(level=1)) as config:
+            newer = '{"level": "new-style"}'
+            await kv.put("c", newer)
+            called: list[Flags] = []
+
+            def note(flags: Flags) -> Flags:
+                called.append(flags)
+                return Flags(level=flags.level + 1)
+
+            with pytest.raises(NotAvailable, match=r"nothing was written.*use set\(\)"):
+                await config.update(note)
+            found = await kv.get("c")
+            assert found is not None
+            assert found.value == newer.encode()
+            assert called == []
+            await kv.delete("c")
+            assert await config.update(note) == Flags(level=2)
+
+
+@async_test
 async def test_a_value_that_does_not_fit_is_not_written(cluster: LocalCluster) -> None:
     async with keys_of(cluster) as kv:
         config = ConfigWatch(kv, "c", Flags, default=Flags(level=0))
@@ -125,6 +148,15 @@ async def test_a_value_that_does_not_fit_is_not_written(cluster: LocalCluster) -
         for size in (1 << 20, 2 << 20):
             with pytest.raises(ConfigError, match=r"JSON has \d+ bytes.*several keys"):
                 await config.set(Flags(level=1, colour="x" * size))
+        with pytest.raises(ConfigError, match=r"config c: the value has no JSON"):
+            await ConfigWatch(kv, "c", str).set("\udcff")
+        wrong: tuple[object, ...] = (5, {"level": "x"}, {"colour": "red"})
+        for default in wrong:
+            with pytest.raises(ConfigError, match="config c: the default does not fit the model"):
+                ConfigWatch(kv, "c", Flags, default=default)
+        for no_int in ("5", True):
+            with pytest.raises(ConfigError, match="config n: the default does not fit the model"):
+                ConfigWatch(kv, "n", int, default=no_int)
         with pytest.raises(ConfigError, match="key is empty"):
             ConfigWatch(kv, "", Flags)
         with pytest.raises(ConfigError, match="not open"):
@@ -240,6 +272,8 @@ async def test_a_watch_syncs_by_itself(cluster: LocalCluster) -> None:
 
 @async_test
 async def test_a_closed_client_ends_the_watch(cluster: LocalCluster) -> None:
+    problems: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
     async with cluster.client() as client:
         config = ConfigWatch(KeyValue(client), "closed", int, default=0)
         await config.open()
@@ -249,5 +283,6 @@ async def test_a_closed_client_ends_the_watch(cluster: LocalCluster) -> None:
             await anext(changes)
     assert config.value == 0
     assert isinstance(config.failure, ConfigError)
+    assert problems == []
     assert not config.is_served
     await config.close()

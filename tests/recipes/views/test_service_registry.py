@@ -89,8 +89,11 @@ async def test_instances_come_change_and_go(cluster: LocalCluster) -> None:
     await one.close()
     with pytest.raises(ConfigError, match="make another one"):
         await one.open()
+    for use in (one.wait_registered, one.update):
+        with pytest.raises(ConfigError, match="registration is closed: make another one"):
+            await use()
     with pytest.raises(ConfigError, match="not open"):
-        await one.update(address="d:4")
+        await registry.register("web", address="d:4").wait_registered()
 
 
 @async_test
@@ -176,8 +179,17 @@ async def test_what_cannot_be_registered_is_rejected(cluster: LocalCluster) -> N
                 registry.register("web", address="a", instance=instance)
         with pytest.raises(ConfigError, match="address is empty"):
             registry.register("web", address="")
+        with pytest.raises(ConfigError, match="address 5 is no text"):
+            registry.register("web", address=5)  # type: ignore[arg-type] # wrong on purpose
+        with pytest.raises(ConfigError, match=r"address .* has no UTF-8 form"):
+            registry.register("web", address="\udcff")
+        problems: list[dict[str, object]] = []
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _, context: problems.append(context)
+        )
         with pytest.raises(KeyTooLong):
             await registry.register("web", address="a", instance="x" * 5000).open()
+        assert problems == []  # the caller has the error
         with pytest.raises(ConfigError, match="ttl_s"):
             ServiceRegistry(kv, ttl_s=0)
         assert await kv.leases() == []

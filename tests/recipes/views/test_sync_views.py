@@ -24,9 +24,16 @@ pytestmark = pytest.mark.process
 
 
 @pytest.fixture(scope="module")
-def client() -> Iterator[SyncClient]:
+def cluster() -> Iterator[LocalCluster]:
+    """Three nodes."""
+    with LocalCluster(machine="kv") as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def client(cluster: LocalCluster) -> Iterator[SyncClient]:
     """A client of three nodes."""
-    with LocalCluster(machine="kv") as cluster, cluster.sync_client() as started:
+    with cluster.sync_client() as started:
         yield started
 
 
@@ -95,3 +102,38 @@ def test_services_without_asyncio(client: SyncClient) -> None:
     assert list(later) == []
     with pytest.raises(ConfigError, match="empty part"):
         registry.watch("a//b")
+
+
+def test_a_client_closes_quietly_under_open_views(
+    cluster: LocalCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    with cluster.sync_client() as client:
+        config = SyncConfigWatch(client, "quiet", int, default=0)
+        config.open()
+        registry = SyncServiceRegistry(client)
+        view = registry.watch("quiet")
+        view.open()
+        one = registry.register("quiet", address="a:1")
+        one.open()
+    for each in (config, view, one):
+        assert isinstance(each.failure, ConfigError)
+    assert [record for record in caplog.records if record.name == "asyncio"] == []
+
+
+def test_a_callback_cannot_use_its_own_client(client: SyncClient) -> None:
+    kv = SyncKeyValue(client)
+    errors: list[ConfigError] = []
+    with SyncConfigWatch(client, "own", int, default=0) as config:
+
+        def call(_: object) -> int:
+            with pytest.raises(ConfigError) as raised:
+                kv.get("own")
+            errors.append(raised.value)
+            return 1
+
+        config.on_change(call)
+        assert config.update(call) == config.sync() == 1
+    assert len(errors) == 2
+    for error in errors:
+        assert "from the thread of this SyncClient" in str(error)
+        assert "to another thread" in str(error)
