@@ -77,6 +77,8 @@ class QueueConsumer:
             LeaseLost: the lease has ended.
             QcoreError: the cluster did not answer in time, or rejects a request. The same may be called again.
         """
+        if self._settling is None and self._tried:
+            self._settling = self.lease.run(self._settle())  # the last attempt to settle has failed
         if self._settling is not None:
             await asyncio.wait([self._settling])
             settling, self._settling = self._settling, None

@@ -64,6 +64,8 @@ class QueueItem:
         self._marker = claimed.marker
         self._max_attempts = max_attempts
         self._end = ""
+        #: Whether the cluster may have ended the claim by a request of this object.
+        self._is_sent = False
         self._ending = asyncio.Lock()
 
     @property
@@ -93,6 +95,8 @@ class QueueItem:
         """Why the program must not work on it: its lease has ended, or it was ended here. None while it is claimed."""
         if self._end:
             return LeaseLost(f"item {self.number} of queue {self._keys.name} was {self._end}")
+        if self._is_sent:
+            return LeaseLost(f"item {self.number} of queue {self._keys.name} is being ended")
         return self.lease.lost
 
     def check(self) -> None:
@@ -169,6 +173,7 @@ class QueueItem:
     async def _try_finish(self, end: str, parts: Sequence[TxnOperation]) -> None:
         may_be_done = False
         while True:
+            self._is_sent = True
             try:
                 done = await self._kv.txn([self.condition], parts)
                 if done.succeeded or (may_be_done and await self._ended_by_this()):
@@ -178,6 +183,7 @@ class QueueItem:
                 raise self._not_known(end) from error
             except QcoreError as error:
                 if not is_temporary(error):
+                    self._is_sent = may_be_done
                     raise
                 # Whether the claim still exists is for the cluster to say, so it was asked at least once.
                 if self.lease.lost is not None:

@@ -291,8 +291,16 @@ class Queue:
 
     async def _next(self) -> QueueItem:
         consumer = await self._open_consumer()
-        async with consumer.lease.guard():
-            item = await consumer.next(wait=True)
+        try:
+            async with consumer.lease.guard():
+                item = await consumer.next(wait=True)
+        except LeaseLost:
+            # The cluster may know that before the lease does, as after the restore of a backup.
+            if self._consumer is consumer:
+                self._consumer = None
+            if self._shared is None:
+                await consumer.lease.close()
+            raise
         assert item is not None, "it waits until there is one"
         return item
 
@@ -371,8 +379,9 @@ class Taking:
         if error is None:
             await self._item.acknowledge()
             return
-        # If the claim has ended, the item is free again. What goes on is the error of the block.
-        with contextlib.suppress(LeaseLost):
+        # If the claim has ended, the item is free again; or what the block has begun goes on, and ends the item. What
+        # goes on here is the error of the block.
+        with contextlib.suppress(LeaseLost, ConfigError):
             if isinstance(error, asyncio.CancelledError):
                 await self._item.give_back()  # the work did not fail
             else:

@@ -62,6 +62,8 @@ class SlotRun:
         self._record = record
         self._guard: LeaseGuard | None = None
         self._end: SlotState = "started"
+        #: Whether the cluster may have ended the run by a request of this object.
+        self._is_sent = False
         self._ending = asyncio.Lock()
 
     @property
@@ -87,6 +89,8 @@ class SlotRun:
         """Why the job must not go on: the lease has ended, or the slot has. None while it runs."""
         if self.is_ended:
             return LeaseLost(f"slot {self.slot} of {self._keys.name} is {self._end}")
+        if self._is_sent:
+            return LeaseLost(f"slot {self.slot} of {self._keys.name} is being ended")
         return self.lease.lost
 
     def check(self) -> None:
@@ -152,8 +156,9 @@ class SlotRun:
                 await self.finish()
             elif isinstance(error, Exception) and self.lease.lost is None:
                 # After a loss the slot must stay open, for another worker, even if the cluster does not know it yet.
-                # If the run has ended, there is nothing to record. What goes on is the error of the block.
-                with contextlib.suppress(LeaseLost):
+                # If the run has ended, or `finish` goes on, there is nothing to record. What goes on is the error of
+                # the block.
+                with contextlib.suppress(LeaseLost, ConfigError):
                     await self.fail(f"{type(error).__name__}: {error}")
         finally:
             await self.lease.close()
@@ -177,12 +182,16 @@ class SlotRun:
         key = self._keys.slot(self.slot)
         ended = replace(self._record, state=state, result=result)
         parts: list[TxnOperation] = [Put(key, ended.to_text()), Delete(self._keys.running)]
+        may_be_done = False
         while True:
+            self._is_sent = True
             try:
                 done = await self._kv.txn([self.condition], parts, [Range(key)])
             except QcoreError as error:
                 if not is_temporary(error):
+                    self._is_sent = may_be_done
                     raise
+                may_be_done = True
                 # Whether the run goes on is for the cluster to say, so it was asked at least once.
                 if self.lease.lost is not None:
                     raise LeaseLost(

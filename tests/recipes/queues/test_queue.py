@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
 from qcore.client import SyncClient
 from qcore.errors import ConfigError, OutcomeUnknown, TooLarge
-from qcore.kv import KeyValue
+from qcore.kv import Condition, KeyValue, TxnOperation, TxnResult
 from qcore.recipes import DeadLetter, Lease, LeaseLost, NotAcquired, Queue, QueueItem, QueueSize
 from qcore.recipes.synchronous.sync_queue import SyncQueue
 from qcore.testing import LocalCluster
@@ -193,6 +193,59 @@ async def test_an_item_ends_once(cluster: LocalCluster) -> None:
         await item.reject()
         with pytest.raises(ConfigError, match="was rejected"):
             await item.acknowledge()
+
+
+@async_test
+async def test_a_consumer_without_its_key_begins_anew(cluster: LocalCluster) -> None:
+    """As after the restore of a backup from before it began."""
+    async with cluster.client() as client, Queue(KeyValue(client), "taker", ttl_s=20) as queue:
+        await queue.put_many(["a", "b"])
+        async with queue.take():
+            pass
+        await KeyValue(client).delete(prefix="queue/taker//taker/")
+        assert (await queue.receive(timeout_s=20)).text == "b"
+
+
+class SlowAnswers(KeyValue):
+    """The answers of transactions wait."""
+
+    wait = False
+
+    async def txn(
+        self,
+        conditions: Sequence[Condition],
+        then: Sequence[TxnOperation] = (),
+        otherwise: Sequence[TxnOperation] = (),
+    ) -> TxnResult:
+        done = await super().txn(conditions, then, otherwise)
+        if self.wait:
+            await asyncio.sleep(0.3)
+        return done
+
+
+@async_test
+async def test_an_item_that_is_being_ended_is_not_held(cluster: LocalCluster) -> None:
+    async with cluster.client() as client:
+        kv = SlowAnswers(client)
+        async with Queue(kv, "slow", ttl_s=20) as queue:
+            await queue.put("a")
+
+            async def work() -> None:
+                async with queue.take() as item:
+                    kv.wait = True
+                    with pytest.raises(TimeoutError):
+                        async with asyncio.timeout(0.05):
+                            await item.reject("too slow")
+                    with pytest.raises(LeaseLost, match="is being ended"):
+                        item.check()
+                    async with asyncio.timeout(0.05):
+                        await item.reject("again")
+
+            # The end that was begun goes on, and the timeout of the block stays a timeout.
+            with pytest.raises(TimeoutError):
+                await work()
+            kv.wait = False
+            assert await queue.size() == QueueSize(1, 0, 0)
 
 
 @async_test
