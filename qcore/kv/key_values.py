@@ -167,7 +167,7 @@ def data_json(data: Data) -> object:
     """A key or value for the machine: text, or `{"base64": text}`.
 
     Raises:
-        ConfigError: the text has lone surrogates.
+        ConfigError: it is neither a text nor bytes, or the text has lone surrogates.
     """
     if isinstance(data, str):
         try:
@@ -175,6 +175,10 @@ def data_json(data: Data) -> object:
         except UnicodeEncodeError:
             raise ConfigError(f"{data[:80]!r} has no UTF-8: give bytes") from None
         return data
+    if not isinstance(data, bytes | bytearray):
+        raise ConfigError(
+            f"a key or value is a text or bytes, and not {repr(data)[:80]}: encode it"
+        )
     try:
         return data.decode()
     except UnicodeDecodeError:

@@ -7,7 +7,7 @@ import math
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
-from qcore.errors import ConfigError, ErrorReply, RemoteProtocolError, TooLarge
+from qcore.errors import ConfigError, ErrorReply, RemoteProtocolError, StoreError, TooLarge
 from qcore.kv.key_values import (
     OTHER_MACHINE,
     ChangeKind,
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 #: The largest command that nodes take, unless they run with another `--max-command-bytes`.
 DEFAULT_COMMAND_BYTES: Final = 1 << 20
+
+#: How the machine `register` rejects a query of another machine. The key-value machine never says so.
+_OTHER_QUERIES: Final = "op must be one of "
 
 
 class TextClient(Protocol):
@@ -165,11 +168,13 @@ class KeyValue:
             key, value: what to set.
             lease: the lease that deletes the key when it ends; 0 for none.
         """
-        return int((await self._write(Put(key, value, lease).to_json()))["revision"])
+        put = Put(key, _given(value), lease)
+        return int((await self._write(put.to_json()))["revision"])
 
     async def replace(self, key: Data, value: Data, *, lease: int = 0) -> KeyVersion | None:
         """Set a key, and return it as it was before; None if it did not exist."""
-        return previous_of(await self._write(Put(key, value, lease, previous=True).to_json()))
+        put = Put(key, _given(value), lease, previous=True)
+        return previous_of(await self._write(put.to_json()))
 
     async def delete(
         self,
@@ -337,6 +342,10 @@ class KeyValue:
             if str(error.detail().get("field", "")).startswith("Perform.request"):
                 raise RemoteProtocolError(f"{OTHER_MACHINE} ({error})") from error
             raise
+        except StoreError as error:  # a query of another machine
+            if type(error) is StoreError and str(error).startswith(_OTHER_QUERIES):
+                raise RemoteProtocolError(f"{OTHER_MACHINE} ({error})") from error
+            raise
         return read_result(answer)
 
     def _check_size(self, text: str) -> None:
@@ -347,6 +356,13 @@ class KeyValue:
                 f"the request has {size} bytes as JSON, and the limit is {limit}: write less at a time. If the nodes "
                 "run with a larger --max-command-bytes, give it to KeyValue as max_command_bytes"
             )
+
+
+def _given(value: Data | None) -> Data:
+    """The value; in a `Put`, None would keep the one that the key has."""
+    if value is None:
+        raise ConfigError("value: None is neither a text nor bytes: call delete to delete the key")
+    return value
 
 
 def _milliseconds(seconds: float) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any  # Any: arguments of wrong types
 
 import pytest
 
@@ -181,6 +182,21 @@ async def test_a_request_that_is_too_large_is_not_sent(cluster: LocalCluster) ->
 
 
 @async_test
+async def test_none_and_numbers_are_no_values(cluster: LocalCluster) -> None:
+    async with keys_of(cluster) as kv:
+        wrong: Sequence[Any] = (None, 5, ["a"])
+        for value in wrong:
+            for request in (kv.put("a", value), kv.replace("a", value)):
+                with pytest.raises(
+                    ConfigError, match=r"None is neither|and not (5|\['a'\]): encode"
+                ):
+                    await request
+        with pytest.raises(ConfigError, match="is a text or bytes, and not 5"):
+            await kv.get(wrong[1])
+        assert await kv.get("a") is None
+
+
+@async_test
 async def test_a_frame_that_is_too_large_is_an_error(cluster: LocalCluster) -> None:
     async with cluster.client() as client:
         kv = KeyValue(client, max_command_bytes=1 << 30)
@@ -278,7 +294,6 @@ def test_another_machine_is_named(machine: str) -> None:
             await (keys.get("a") if read else keys.put("a", "1"))
 
     with LocalCluster(size=1, machine=machine) as other:
-        # The machine `register` has other queries, so its error for this one says so.
-        for read in (False, True) if machine == "entity" else (False,):
+        for read in (False, True):
             with pytest.raises(RemoteProtocolError, match="start the nodes with --machine kv"):
                 asyncio.run(ask(read=read))

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from qcore.errors import ConfigError, QcoreError, RevisionCompacted, WatchCompacted
 from qcore.kv.txn_parts import Condition, Delete, Put, TxnOperation
+from qcore.recipes.checked_arguments import kept_text
 from qcore.recipes.holding.tickets import PAUSE_S
 from qcore.recipes.outliving import outlive
-from qcore.recipes.queues.queue_keys import Marker, QueueKeys, shortened
+from qcore.recipes.queues.queue_keys import MAX_REASON, Marker, QueueKeys
 from qcore.recipes.recipe_errors import LeaseLost, is_temporary
 
 if TYPE_CHECKING:
@@ -121,17 +122,17 @@ class QueueItem:
         gone = [Delete(key) for key in (self._item, self._claim, self._keys.data(self.number))]
         await self._finish("acknowledged", gone)
 
-    async def reject(self, reason: str = "") -> None:
+    async def reject(self, reason: str | BaseException = "") -> None:
         """The work has failed: the item is free again, at its place in the queue, or becomes a dead letter.
 
         Args:
-            reason: why. 500 characters of it are kept.
+            reason: why: a text, or an exception. 500 characters of it are kept.
 
         Raises:
             LeaseLost: the claim has ended, or its lease was lost before the cluster confirmed.
-            ConfigError: the item was acknowledged.
+            ConfigError: the item was acknowledged, or the reason is no text.
         """
-        value = Marker(self._marker.attempts, shortened(reason)).to_text()
+        value = Marker(self._marker.attempts, kept_text("reason", reason, MAX_REASON)).to_text()
         # In this order: a watch of the line never shows the item without its claim while it leaves.
         parts: list[TxnOperation] = (
             [Put(self._item, value)]

@@ -122,8 +122,3 @@ class Marker:
             return cls(int(fields["attempts"]), str(fields["reason"]))
         except (ValueError, TypeError, KeyError):
             return None
-
-
-def shortened(reason: str) -> str:
-    """A reason as it is kept: short, and with nothing that UTF-8 cannot express."""
-    return reason[:MAX_REASON].encode(errors="replace").decode()

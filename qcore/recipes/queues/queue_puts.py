@@ -20,6 +20,7 @@ from qcore.errors import (
 )
 from qcore.kv.key_values import Page
 from qcore.kv.txn_parts import Condition, Put, Range, TxnOperation
+from qcore.recipes.checked_arguments import shown
 from qcore.recipes.holding.tickets import PAUSE_S
 from qcore.recipes.key_reads import page_of_txn
 from qcore.recipes.queues.queue_keys import Marker, QueueKeys
@@ -71,6 +72,11 @@ class QueuePuts:
                 f"{len(items)} items are more than the {MAX_ITEMS} that one transaction can add: call put_many for "
                 "parts of them"
             )
+        if isinstance(items, str | bytes):
+            raise ConfigError("items: this is one item: call put, or give a list of items")
+        for each in items:
+            if not isinstance(each, str | bytes):
+                raise ConfigError(f"the item {shown(each)} is neither a text nor bytes: encode it")
         if not items:
             return []
         put = _Put(self, items, f"{self._random.getrandbits(96):024x}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from qcore.errors import ConfigError, QcoreError
 from qcore.kv.txn_parts import Condition, Delete, Put, Range
+from qcore.recipes.checked_arguments import whole_number
 from qcore.recipes.holding.tickets import PAUSE_S
 from qcore.recipes.lease import DEFAULT_MAX_DRIFT, DEFAULT_TTL_S, Lease, LeaseGuard
 from qcore.recipes.queues.queue_consumer import QueueConsumer
@@ -113,12 +114,10 @@ class Queue:
         max_drift: float = DEFAULT_MAX_DRIFT,
         lease: Lease | None = None,
     ) -> None:
-        if max_attempts < 1:
-            raise ConfigError(f"max_attempts: {max_attempts!r} is no number from 1 on")
         self.name = name
         self._kv = kv
         self._ttl_s = ttl_s
-        self._max_attempts = max_attempts
+        self._max_attempts = whole_number("max_attempts", max_attempts, 1)
         self._max_drift = max_drift
         self._shared = lease
         self._keys = QueueKeys(name)
@@ -156,6 +155,7 @@ class Queue:
             NotAcquired: the time was over, and nothing was put.
             OutcomeUnknown: the time was over, or the cluster has compacted its history, and the item may be in the
                 queue or not.
+            ConfigError: the data is neither a text nor bytes.
             TooLarge: the data is too large; see above. Nothing was put.
             QcoreError: the cluster rejects the item.
         """
@@ -171,7 +171,7 @@ class Queue:
             timeout_s: see `put`.
 
         Raises:
-            ConfigError: these are too many items.
+            ConfigError: these are too many items, or one is neither a text nor bytes.
             NotAcquired, OutcomeUnknown, TooLarge, QcoreError: see `put`.
         """
         return await self._puts.put(items, timeout_s)
@@ -337,9 +337,9 @@ class Taking:
     """A context with the next item. Made by `Queue.take`, for one use.
 
     At the end of the block the item is acknowledged. If the block raises an exception, the item is rejected with its
-    text as the reason, and the exception goes on. If the block is cancelled, the item is given back, which counts no
-    attempt. If the lease is lost, the task is cancelled, and the context raises `LeaseLost` in place of the
-    `CancelledError`.
+    text as the reason, and the exception goes on. If the block is cancelled or the program is to end, the item is given
+    back, which counts no attempt: so it is after any error that is no `Exception`. If the lease is lost, the task is
+    cancelled, and the context raises `LeaseLost` in place of the `CancelledError`.
 
     Args:
         queue: the queue.
@@ -382,7 +382,7 @@ class Taking:
         # If the claim has ended, the item is free again; or what the block has begun goes on, and ends the item. What
         # goes on here is the error of the block.
         with contextlib.suppress(LeaseLost, ConfigError):
-            if isinstance(error, asyncio.CancelledError):
-                await self._item.give_back()  # the work did not fail
+            if isinstance(error, Exception):
+                await self._item.reject(error)
             else:
-                await self._item.reject(f"{type(error).__name__}: {error}")
+                await self._item.give_back()  # the work did not fail

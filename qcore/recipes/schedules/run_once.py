@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 from qcore.errors import ConfigError, QcoreError
 from qcore.kv.txn_parts import Condition, Delete, Put, Range, TxnOperation
+from qcore.recipes.checked_arguments import shown, whole_number
 from qcore.recipes.holding.tickets import PAUSE_S
 from qcore.recipes.key_reads import page_of_txn, read_again_when_resumed
 from qcore.recipes.lease import DEFAULT_MAX_DRIFT, DEFAULT_TTL_S, Lease
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from qcore.kv.kv_client import KeyValue
 
 #: What runs in a slot. Its result is kept in the record of the slot.
-Job = Callable[[SlotRun], Awaitable[str | None]]
+Job = Callable[[SlotRun], Awaitable[str | None] | str | None]
 #: Learns of a run that raised an exception.
 OnError = Callable[[SlotRun, Exception], object]
 
@@ -83,17 +85,15 @@ class RunOnce:
         keep_slots: int = 20,
         max_drift: float = DEFAULT_MAX_DRIFT,
     ) -> None:
-        if not 0 <= catch_up <= 10_000:
-            raise ConfigError(f"catch_up: {catch_up!r} is no number from 0 to 10,000")
-        if not 1 <= keep_slots <= 1000:
-            raise ConfigError(f"keep_slots: {keep_slots!r} is no number from 1 to 1,000")
+        if not isinstance(retry, bool):
+            raise ConfigError(f"retry: {shown(retry)} is neither True nor False")
         self.name = name
         self._kv = kv
         self._keys = SlotKeys(name)
         self._ttl_s = ttl_s
         self._retry = retry
-        self._catch_up = catch_up
-        self._keep_slots = keep_slots
+        self._catch_up = whole_number("catch_up", catch_up, 0, 10_000)
+        self._keep_slots = whole_number("keep_slots", keep_slots, 1, 1000)
         self._max_drift = max_drift
         self._random = kv.runtime.new_rng()
         self._new_lease()  # checks the arguments now
@@ -111,7 +111,9 @@ class RunOnce:
         """Run a job in the slots that this worker is given, without end. Cancel the task to stop it.
 
         Args:
-            job: an asynchronous function of the `SlotRun`. Its result, a text or None, is kept in the record.
+            job: a function of the `SlotRun`, which should be asynchronous: while another one runs, nothing keeps the
+                lease alive. Its result, a text or None, is kept in the record. Any other result is an error, and the
+                slot has failed.
             every_s: a slot is due at each multiple of this since the Unix epoch, seconds.
             schedule: in place of `every_s`, a function that gives the next time after a time, both in seconds since the
                 Unix epoch. With the package `cronsim`, each night at three:
@@ -128,7 +130,10 @@ class RunOnce:
             run = await self._next_run(times)
             try:
                 async with run:
-                    run.result = await job(run) or ""
+                    result = job(run)
+                    if inspect.isawaitable(result):
+                        result = await result
+                    run.result = "" if result is None else result
             except Exception as error:
                 if on_error is not None:
                     on_error(run, error)
@@ -164,8 +169,7 @@ class RunOnce:
             LeaseLost: each answer of the cluster took longer than the lease.
             QcoreError: the cluster did not answer in time, or rejects a request.
         """
-        if not 0 <= slot < 10**20:
-            raise ConfigError(f"slot: {slot!r} is no whole number from 0 on")
+        whole_number("slot", slot, 0, 10**20 - 1)
         seen = await self._keys.read(self._kv)
         if seen.running is not None:
             return None

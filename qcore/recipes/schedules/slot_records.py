@@ -141,8 +141,3 @@ class SlotKeys:
                 f"below {self._prefix!r}"
             )
         return record
-
-
-def shortened(result: str) -> str:
-    """A result as it is kept: short, and with nothing that UTF-8 cannot express."""
-    return result[:MAX_RESULT].encode(errors="replace").decode()

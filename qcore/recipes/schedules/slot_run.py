@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Self
 
 from qcore.errors import ConfigError, QcoreError
 from qcore.kv.txn_parts import Condition, Delete, Put, Range, TxnOperation
+from qcore.recipes.checked_arguments import checked_text, kept_text
 from qcore.recipes.holding.tickets import PAUSE_S
 from qcore.recipes.key_reads import page_of_txn
 from qcore.recipes.lease import LeaseGuard
 from qcore.recipes.outliving import outlive
 from qcore.recipes.recipe_errors import LeaseLost, is_temporary
-from qcore.recipes.schedules.slot_records import SlotKeys, SlotRecord, SlotState, shortened
+from qcore.recipes.schedules.slot_records import MAX_RESULT, SlotKeys, SlotRecord, SlotState
 
 if TYPE_CHECKING:
     from qcore.kv.kv_client import KeyValue
@@ -46,7 +47,6 @@ class SlotRun:
         token: the fencing token. A later run has a larger one. Send it with what the job writes to other systems, and
             let them reject a smaller one than they have seen.
         lease: the lease on which the run depends.
-        result: the result of the job, to be kept in the record. 1,000 characters of it are kept.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class SlotRun:
         self.attempt = record.attempt
         self.token = token
         self.lease = lease
-        self.result = ""
+        self._result = ""
         self._kv = kv
         self._keys = keys
         self._record = record
@@ -65,6 +65,18 @@ class SlotRun:
         #: Whether the cluster may have ended the run by a request of this object.
         self._is_sent = False
         self._ending = asyncio.Lock()
+
+    @property
+    def result(self) -> str:
+        """The result of the job, to be kept in the record. 1,000 characters of it are kept.
+
+        Setting it raises `ConfigError` if it is no text.
+        """
+        return self._result
+
+    @result.setter
+    def result(self, text: str) -> None:
+        self._result = checked_text("result", text)
 
     @property
     def time_s(self) -> float:
@@ -111,12 +123,17 @@ class SlotRun:
 
         Raises:
             LeaseLost: the run has ended before, or its lease was lost before the cluster confirmed.
-            ConfigError: the slot has failed.
+            ConfigError: the slot has failed, or the result is no text.
         """
-        await self._finish("done", self.result if result is None else result)
+        await self._finish(
+            "done", self.result if result is None else checked_text("result", result)
+        )
 
-    async def fail(self, reason: str) -> None:
+    async def fail(self, reason: str | BaseException) -> None:
         """The job has failed. No worker runs the slot again: let the job itself try again what may help.
+
+        Args:
+            reason: why, for the record: a text, or an exception.
 
         Raises:
             LeaseLost, ConfigError: see `finish`.
@@ -159,13 +176,14 @@ class SlotRun:
                 # If the run has ended, or `finish` goes on, there is nothing to record. What goes on is the error of
                 # the block.
                 with contextlib.suppress(LeaseLost, ConfigError):
-                    await self.fail(f"{type(error).__name__}: {error}")
+                    await self.fail(error)
         finally:
             await self.lease.close()
 
-    async def _finish(self, state: SlotState, result: str) -> None:
+    async def _finish(self, state: SlotState, result: str | BaseException) -> None:
         """End the slot. It goes on if the caller is cancelled."""
-        await outlive(self.lease, self._finish_once(state, shortened(result)))
+        text = kept_text("reason", result, MAX_RESULT)
+        await outlive(self.lease, self._finish_once(state, text))
         if self._guard is None:  # else the context closes the lease; it guards its block until then
             await self.lease.close()
 

@@ -38,8 +38,10 @@ def slot_times(every_s: float | None, schedule: NextTime | None) -> SlotTimes:
             "give every_s, a number of seconds, or schedule, a function from a time to the next one"
         )
     if schedule is not None:
+        if not callable(schedule):
+            raise ConfigError(f"schedule: {schedule!r} is no function from a time to the next one")
         return ScheduledSlots(schedule)
-    if every_s is None or not 0.001 <= every_s < 1e9:
+    if not isinstance(every_s, int | float) or not 0.001 <= every_s < 1e9:
         raise ConfigError(f"every_s: {every_s!r} is no number of seconds from 0.001 on")
     return RegularSlots(round(1000 * every_s))
 
@@ -99,8 +101,12 @@ class ScheduledSlots:
         Raises:
             ConfigError: the function gives no later time.
         """
-        time_s = self._schedule(after / 1000)
-        if not math.isfinite(time_s) or round(1000 * time_s) <= after:
+        time_s: object = self._schedule(after / 1000)
+        if (
+            not isinstance(time_s, int | float)
+            or not math.isfinite(time_s)
+            or round(1000 * time_s) <= after
+        ):
             raise ConfigError(
                 f"schedule({after / 1000!r}) is {time_s!r}: it must be a later time, in seconds since the Unix epoch"
             )

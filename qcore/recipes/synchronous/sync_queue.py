@@ -9,19 +9,19 @@ with SyncQueue(client, "mails", ttl_s=30) as queue:
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from qcore.client.synchronous.sync_facade import (
     SyncFacade,
-    sync_iterator,
     sync_method,
 )
 from qcore.kv.kv_client import KeyValue
 from qcore.kv.txn_parts import Condition
 from qcore.recipes.lease import DEFAULT_MAX_DRIFT, DEFAULT_TTL_S
 from qcore.recipes.queues.queue_items import QueueItem
-from qcore.recipes.queues.work_queue import Queue
+from qcore.recipes.queues.work_queue import DeadLetter, Queue
 from qcore.recipes.recipe_errors import LeaseLost
 
 if TYPE_CHECKING:
@@ -117,9 +117,12 @@ class SyncQueue(SyncFacade[Queue]):
     put_many = sync_method(Queue.put_many)
     close = sync_method(Queue.close)
     size = sync_method(Queue.size)
-    dead_letters = sync_iterator(Queue.dead_letters)
     retry_dead = sync_method(Queue.retry_dead)
     delete_dead = sync_method(Queue.delete_dead)
+
+    def dead_letters(self) -> Iterator[DeadLetter]:
+        """See `Queue.dead_letters`."""
+        return self._runner.iterate(self._wrapped.dead_letters())
 
     def receive(self, *, timeout_s: float | None = None) -> SyncQueueItem:
         """See `Queue.receive`."""
@@ -151,7 +154,8 @@ class SyncTaking:
     """A context with the next item. Made by `SyncQueue.take`.
 
     At the end of the block the item is acknowledged, which raises `LeaseLost` if the claim has ended meanwhile. If the
-    block raises, the item is rejected. Nothing stops the block if the lease is lost: see `SyncQueueItem`.
+    block raises an `Exception`, the item is rejected; if it raises another error, such as `KeyboardInterrupt`, the item
+    is given back, which counts no attempt. Nothing stops the block if the lease is lost: see `SyncQueueItem`.
 
     Args:
         queue: the queue.
@@ -183,4 +187,7 @@ class SyncTaking:
             return
         # If the claim has ended, the item is free again. What goes on is the error of the block.
         with contextlib.suppress(LeaseLost):
-            item.reject(f"{type(error).__name__}: {error}")
+            if isinstance(error, Exception):
+                item.reject(error)
+            else:
+                item.give_back()  # the work did not fail

@@ -104,7 +104,7 @@ class SyncSlotRun(SyncFacade[SlotRun]):
             elif isinstance(error, Exception) and self.lost is None:
                 # If the run has ended, there is nothing to record. What goes on is the error of the block.
                 with contextlib.suppress(LeaseLost):
-                    self.fail(f"{type(error).__name__}: {error}")
+                    self.fail(error)
         finally:
             self.abandon()
 
@@ -156,7 +156,8 @@ class SyncRunOnce(SyncFacade[RunOnce]):
         """Run a job in the slots that this worker is given, in the calling thread, without end.
 
         Args:
-            job: a function of the run. Its result, a text or None, is kept in the record.
+            job: a function of the run. Its result, a text or None, is kept in the record. Any other result is an error,
+                and the slot has failed.
             every_s, schedule, on_error: see `RunOnce.run`.
 
         Raises:
@@ -166,7 +167,8 @@ class SyncRunOnce(SyncFacade[RunOnce]):
             run = self.wait_slot(every_s=every_s, schedule=schedule)
             try:
                 with run:
-                    run.result = job(run) or ""
+                    result = job(run)
+                    run.result = "" if result is None else result
             except Exception as error:
                 if on_error is not None:
                     on_error(run, error)

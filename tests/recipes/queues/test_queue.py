@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from typing import Any  # Any: arguments of wrong types
 
 import pytest
 
@@ -297,11 +298,45 @@ async def test_a_closed_queue_says_so(cluster: LocalCluster) -> None:
 
 
 @async_test
+async def test_a_reason_may_be_an_exception(cluster: LocalCluster) -> None:
+    async with (
+        cluster.client() as client,
+        Queue(KeyValue(client), "reason", max_attempts=1) as queue,
+    ):
+        await queue.put("a")
+        item = await queue.receive()
+        number: Any = 5
+        with pytest.raises(ConfigError, match="reason: 5 is no text"):
+            await item.reject(number)
+        await item.reject(ValueError("x"))
+        assert [each.reason async for each in queue.dead_letters()] == ["ValueError: x"]
+
+
+def test_an_interrupt_is_no_attempt(cluster: LocalCluster) -> None:
+    with (
+        SyncClient(cluster.endpoints) as client,
+        SyncQueue(client, "interrupt", max_attempts=2) as queue,
+    ):
+        queue.put("a")
+        for error in (KeyboardInterrupt, SystemExit, asyncio.CancelledError):
+            with pytest.raises(error), queue.take() as item:
+                raise error
+        assert not [*queue.dead_letters()]
+        with queue.take() as item:
+            assert item.attempt == 1
+    assert SyncQueue.dead_letters.__annotations__["return"] == "Iterator[DeadLetter]"
+
+
+@async_test
 async def test_wrong_arguments_are_refused(cluster: LocalCluster) -> None:
     async with cluster.client() as client:
         kv = KeyValue(client)
         with pytest.raises(ConfigError, match="max_attempts"):
             Queue(kv, "a", max_attempts=0)
+        wrong: Sequence[Any] = (1.5, True, "5")
+        for each in wrong:
+            with pytest.raises(ConfigError, match=r"max_attempts: .* is no whole number from 1 on"):
+                Queue(kv, "a", max_attempts=each)
         with pytest.raises(ConfigError, match="ttl_s"):
             Queue(kv, "a", ttl_s=0)
         with pytest.raises(ConfigError, match="empty part"):
@@ -309,6 +344,13 @@ async def test_wrong_arguments_are_refused(cluster: LocalCluster) -> None:
         queue = Queue(kv, "arguments")
         with pytest.raises(ConfigError, match="401 items are more than the 400"):
             await queue.put_many(["a"] * 401)
+        nothing: Any = None
+        number: Any = 5
+        for no_data in (nothing, number):
+            with pytest.raises(ConfigError, match="is neither a text nor bytes"):
+                await queue.put(no_data)
+        with pytest.raises(ConfigError, match="this is one item"):
+            await queue.put_many("abc")
         for large in ("a" * 10_000_000, b"\0" * 1_000_000):
             with pytest.raises(TooLarge, match="the limit is 1048576"):
                 await queue.put(large)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any  # Any: arguments of wrong types
 
 import pytest
 
@@ -11,6 +12,7 @@ from qcore.client import SyncClient
 from qcore.errors import ConfigError
 from qcore.kv import KeyValue
 from qcore.recipes import LeaseLost, RunOnce, SlotRun
+from qcore.recipes.schedules.run_once import Job
 from qcore.recipes.synchronous.sync_run_once import SyncRunOnce, SyncSlotRun
 from qcore.testing import LocalCluster
 from tests.recipes.queues.counted_client import CountedClient
@@ -334,3 +336,84 @@ def test_the_synchronous_version(cluster: LocalCluster) -> None:
         assert runs == sorted(set(runs))
         run_once.forget()
         assert run_once.records() == []
+
+
+@async_test
+async def test_a_job_that_gives_no_text_fails_once(cluster: LocalCluster) -> None:
+    async with cluster.client() as client:
+        run_once = RunOnce(KeyValue(client), "number", retry=True)
+
+        async def job(run: SlotRun) -> Any:
+            return 5
+
+        number: Any = 5
+        jobs: Sequence[Job] = (job, lambda run: number)
+        for give_number in jobs:
+            with pytest.raises(ConfigError, match="result: 5 is no text"):
+                await run_once.run(give_number, every_s=0.05)
+        seen = await states(run_once)
+        assert [(state, attempt) for _, state, attempt, _ in seen] == [("failed", 1)] * 2
+        run = await run_once.try_slot(10**18)
+        assert run is not None
+        await run.fail(ValueError("x"))
+        assert (await states(run_once))[-1] == (10**18, "failed", 1, "ValueError: x")
+
+
+@async_test
+async def test_a_job_may_be_no_coroutine_function(cluster: LocalCluster) -> None:
+    async with cluster.client() as client:
+        run_once = RunOnce(KeyValue(client), "plain", retry=True)
+        ran = asyncio.Event()
+
+        def job(run: SlotRun) -> str:
+            ran.set()
+            return "fine"
+
+        running = asyncio.create_task(run_once.run(job, every_s=0.05))
+        async with asyncio.timeout(30):
+            await ran.wait()
+            while not (seen := await states(run_once)) or seen[0][1] == "started":  # noqa: ASYNC110 - it changes behind a socket
+                await asyncio.sleep(0.01)
+        running.cancel()
+        await asyncio.wait([running])
+        assert seen[0][1:] == ("done", 1, "fine")
+
+
+def test_a_threaded_job_that_gives_no_text_fails(cluster: LocalCluster) -> None:
+    number: Any = 5
+    with SyncClient(cluster.endpoints) as client:
+        run_once = SyncRunOnce(client, "threaded number", retry=True)
+        with pytest.raises(ConfigError, match="result: 5 is no text"):
+            run_once.run(lambda run: number, every_s=0.05)
+        assert [(each.state, each.attempt) for each in run_once.records()] == [("failed", 1)]
+
+
+@async_test
+async def test_arguments_of_wrong_types_are_refused(cluster: LocalCluster) -> None:
+    async with cluster.client() as client:
+        kv = KeyValue(client)
+        options: Sequence[dict[str, Any]] = (
+            {"retry": "no"},
+            {"retry": None},
+            {"retry": True, "catch_up": 1.5},
+            {"retry": True, "keep_slots": "20"},
+        )
+        for each in options:
+            with pytest.raises(
+                ConfigError, match=r"neither True nor False|is no whole number from"
+            ):
+                RunOnce(kv, "types", **each)
+        run_once = RunOnce(kv, "types", retry=True)
+        slots: Sequence[Any] = (1.5, "1", True, -1, 10**20)
+        for slot in slots:
+            with pytest.raises(ConfigError, match=r"slot: .* is no whole number from 0"):
+                await run_once.try_slot(slot)
+        assert await run_once.records() == []
+        nothing: Any = None
+        with pytest.raises(ConfigError, match="is None: it must be a later time"):
+            await run_once.wait_slot(schedule=lambda t: nothing)
+        every: Any = "5"
+        with pytest.raises(ConfigError, match="every_s: '5' is no number"):
+            await run_once.wait_slot(every_s=every)
+        with pytest.raises(ConfigError, match="schedule: '5' is no function"):
+            await run_once.wait_slot(schedule=every)
