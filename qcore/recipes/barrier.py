@@ -15,6 +15,7 @@ from qcore.recipes.integer_arguments import check_integer
 from qcore.recipes.key_reads import integer_of, prefix_of, read_state
 from qcore.recipes.lease import DEFAULT_MAX_DRIFT, DEFAULT_TTL_S, Lease
 from qcore.recipes.recipe_errors import LeaseLost, NotAcquired, is_temporary
+from qcore.time_limit import time_limit
 
 if TYPE_CHECKING:
     from qcore.kv.key_values import KeyVersion
@@ -112,7 +113,7 @@ class Barrier:
         outcome = _Outcome()
         last_error: QcoreError | None = None
         try:
-            async with asyncio.timeout(timeout_s):
+            async with time_limit(timeout_s):
                 while outcome.round is None:
                     try:
                         await self._agreement.confirm()
@@ -221,7 +222,7 @@ class Barrier:
         """
         try:
             async with (
-                asyncio.timeout(within_s),
+                time_limit(within_s),
                 self._kv.watch(prefix=self._waiting, from_revision=revision + 1) as changes,
             ):
                 async for change in changes:
@@ -270,7 +271,7 @@ class Barrier:
         outcome.is_known = False
         patience_s = max(place.lease.remaining_s(), PAUSE_S)
         try:
-            async with asyncio.timeout(patience_s):
+            async with time_limit(patience_s):
                 place.since = (await entering).token
                 outcome.round = await self._find_out(place)
                 outcome.is_known = True

@@ -13,6 +13,7 @@ from qcore.recipes.holding.tickets import PAUSE_S
 from qcore.recipes.integer_arguments import check_integer
 from qcore.recipes.key_reads import integer_of, page_of_txn, prefix_of
 from qcore.recipes.recipe_errors import NotAcquired, is_temporary
+from qcore.time_limit import time_limit
 
 if TYPE_CHECKING:
     from qcore.kv.key_values import Page
@@ -104,7 +105,7 @@ class Counter:
         change = _Change(what, new, f"{self._rng.getrandbits(128):032x}".encode())
         last_error: QcoreError | None = None
         try:
-            async with asyncio.timeout(timeout_s), self._turn:
+            async with time_limit(timeout_s), self._turn:
                 state: _State | None = None
                 while True:
                     try:

@@ -21,6 +21,7 @@ from qcore.recipes.queues.queue_items import Claimed, QueueItem
 from qcore.recipes.queues.queue_keys import Marker, QueueKeys
 from qcore.recipes.queues.queue_line import FreeItem, QueueLine
 from qcore.recipes.recipe_errors import LeaseLost, is_temporary
+from qcore.time_limit import time_limit
 
 if TYPE_CHECKING:
     from qcore.kv.key_watches import KeyWatch
@@ -119,7 +120,7 @@ class QueueConsumer:
         if not self._spread_s:
             return
         try:
-            async with asyncio.timeout(self._random.uniform(0, self._spread_s)):
+            async with time_limit(self._random.uniform(0, self._spread_s)):
                 while True:
                     line.change(await changes.next_change())
         except TimeoutError:

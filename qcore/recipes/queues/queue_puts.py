@@ -25,6 +25,7 @@ from qcore.recipes.holding.tickets import PAUSE_S
 from qcore.recipes.key_reads import page_of_txn
 from qcore.recipes.queues.queue_keys import Marker, QueueKeys
 from qcore.recipes.recipe_errors import NotAcquired, is_temporary
+from qcore.time_limit import time_limit
 
 if TYPE_CHECKING:
     from qcore.kv.kv_client import KeyValue
@@ -81,7 +82,7 @@ class QueuePuts:
             return []
         put = _Put(self, items, f"{self._random.getrandbits(96):024x}")
         try:
-            async with asyncio.timeout(timeout_s), self._turn:
+            async with time_limit(timeout_s), self._turn:
                 return await put.run()
         except TimeoutError:
             why = "" if put.last_error is None else f"; the last error was: {put.last_error}"

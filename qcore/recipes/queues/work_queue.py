@@ -17,6 +17,7 @@ from qcore.recipes.queues.queue_consumer import QueueConsumer
 from qcore.recipes.queues.queue_keys import Marker, QueueKeys
 from qcore.recipes.queues.queue_puts import QueuePuts
 from qcore.recipes.recipe_errors import LeaseLost, NotAcquired, is_temporary
+from qcore.time_limit import time_limit
 
 if TYPE_CHECKING:
     from qcore.kv.kv_client import KeyValue
@@ -203,7 +204,7 @@ class Queue:
         """
         last_error: QcoreError | None = None
         try:
-            async with asyncio.timeout(timeout_s), self._turn:
+            async with time_limit(timeout_s), self._turn:
                 while True:
                     try:
                         return await self._next()

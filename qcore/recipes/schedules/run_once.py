@@ -18,6 +18,7 @@ from qcore.recipes.recipe_errors import LeaseLost, is_temporary
 from qcore.recipes.schedules.slot_records import SlotKeys, SlotRecord, SlotsSeen
 from qcore.recipes.schedules.slot_run import SlotRun
 from qcore.recipes.schedules.slot_times import NextTime, SlotTimes, slot_times
+from qcore.time_limit import time_limit
 
 if TYPE_CHECKING:
     from qcore.kv.kv_client import KeyValue
@@ -242,7 +243,7 @@ class RunOnce:
                 if remaining_s == 0:
                     break
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(remaining_s):
+                    async with time_limit(remaining_s):
                         await changes.next_change()
                         return
         await asyncio.sleep(self._random.uniform(0, _SPREAD_S))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
@@ -22,6 +21,7 @@ from qcore.recipes.views.config_content import (
 from qcore.recipes.views.key_changes_feed import KeysChange, KeysReader
 from qcore.recipes.views.live_keys import DEFAULT_SYNC_S, LiveKeys
 from qcore.recipes.views.once_writer import OnceWriter
+from qcore.time_limit import time_limit
 
 if TYPE_CHECKING:
     from qcore.kv.key_values import Data, KeyVersion
@@ -217,7 +217,7 @@ class ConfigWatch(Generic[M]):
         """
         changes = self.changes()
         try:
-            async with asyncio.timeout(timeout_s) as limit:
+            async with time_limit(timeout_s) as limit:
                 while True:
                     value = changes.effective
                     if value is not Missing.VALUE and predicate(value):

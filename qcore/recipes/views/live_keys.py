@@ -26,6 +26,7 @@ from qcore.recipes.key_reads import State, read_range
 from qcore.recipes.recipe_errors import NotAcquired, is_temporary
 from qcore.recipes.views.change_callbacks import reported_failure
 from qcore.recipes.views.key_changes_feed import KeysChange, KeysFeed, KeysReader, KeyStep
+from qcore.time_limit import time_limit
 
 if TYPE_CHECKING:
     from qcore.kv.key_values import Data, KeyChange, KeyVersion
@@ -166,7 +167,7 @@ class LiveKeys:
         """
         reader = self.reader()
         try:
-            async with asyncio.timeout(timeout_s):
+            async with time_limit(timeout_s):
                 await self._sync(reader)
         except TimeoutError:
             raise NotAcquired(
@@ -184,7 +185,7 @@ class LiveKeys:
             )  # the cluster continues a backup, and what the view shows is undone
         while self.revision <= until and expected != _revisions_of(self._keys.values()):
             try:
-                async with asyncio.timeout(_PATIENCE_S):
+                async with time_limit(_PATIENCE_S):
                     await reader.take()
             except TimeoutError:
                 # The node that serves the watch may be cut off from the others. The next one is chosen at random.

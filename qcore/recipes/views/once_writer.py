@@ -18,6 +18,7 @@ from qcore.kv.key_values import KeyVersion, TxnResult
 from qcore.kv.txn_parts import Condition, Delete, Put, Range
 from qcore.recipes.key_reads import page_of_txn
 from qcore.recipes.recipe_errors import NotAcquired, is_temporary
+from qcore.time_limit import time_limit
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -67,7 +68,7 @@ class OnceWriter:
         """
         change = _Change(self._kv, self._key, self._writer_key, self._rng)
         try:
-            async with asyncio.timeout(timeout_s) as limit:
+            async with time_limit(timeout_s) as limit:
                 pause_s = _FIRST_PAUSE_S
                 while (revision := await change.attempt(function)) is None:
                     await asyncio.sleep(self._rng.uniform(0, pause_s))

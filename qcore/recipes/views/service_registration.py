@@ -17,6 +17,7 @@ from qcore.recipes.lease import Lease
 from qcore.recipes.recipe_errors import LeaseLost, NotAcquired, is_temporary
 from qcore.recipes.views.change_callbacks import Callbacks, reported_failure
 from qcore.recipes.views.service_instances import content_of, instance_of
+from qcore.time_limit import time_limit
 
 if TYPE_CHECKING:
     from qcore.kv.key_watches import KeyWatch
@@ -81,6 +82,7 @@ class Registration:
         self._written = b""
         self._watch: KeyWatch | None = None
         self._task: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
         self._is_opened = self._is_closed = False
         self._taken_by = ""
         self.failure: BaseException | None = None
@@ -153,7 +155,7 @@ class Registration:
             QcoreError: the cluster rejects a request.
         """
         try:
-            async with asyncio.timeout(timeout_s):
+            async with time_limit(timeout_s):
                 while not (self.is_registered and self._written == self._content):
                     if self._is_closed:
                         raise ConfigError("this registration is closed: make another one")
@@ -205,13 +207,20 @@ class Registration:
         task, self._task = self._task, None
         self._is_closed = True
         if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
-            leases, self._leases = self._leases, {}
-            await asyncio.gather(*(lease.close() for lease in leases.values()))
-            self._set_lease(None)
-            self._callbacks.clear()
-            self._wake()
+            self._closing = asyncio.get_running_loop().create_task(self._close(task))
+        if self._closing is not None:
+            await asyncio.shield(
+                self._closing
+            )  # a cancellation here must not leave the instance in the list
+
+    async def _close(self, task: asyncio.Task[None]) -> None:
+        task.cancel()
+        await asyncio.wait([task])
+        leases, self._leases = self._leases, {}
+        await asyncio.gather(*(lease.close() for lease in leases.values()))
+        self._set_lease(None)
+        self._callbacks.clear()
+        self._wake()
 
     # -- the task --------------------------------------------------------------------------------
 
@@ -274,9 +283,9 @@ class Registration:
     async def _wait_changed(self, revision: int) -> None:
         """Wait until the key changes after a revision, or may have: the watch may be at a node that is cut off."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._ttl_s):
-                async with self._kv.watch(self._key, from_revision=revision + 1) as changes:
-                    await changes.next_change()
+            watch = self._kv.watch(self._key, from_revision=revision + 1)
+            async with time_limit(self._ttl_s), watch as changes:
+                await changes.next_change()
 
     async def _watch_key(self, lease: Lease, revision: int) -> None:
         """Wait until another program changes the key, or there is something else to write."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -12,6 +11,7 @@ from qcore.recipes.recipe_errors import NotAcquired, NotAvailable
 from qcore.recipes.views.change_callbacks import Callbacks
 from qcore.recipes.views.live_keys import LiveKeys
 from qcore.recipes.views.service_instances import Instance, InstancesChange, InstancesState
+from qcore.time_limit import time_limit
 
 if TYPE_CHECKING:
     from qcore.kv.kv_client import KeyValue
@@ -170,7 +170,7 @@ class ServiceView:
         """
         reader = self._keys.reader()
         try:
-            async with asyncio.timeout(timeout_s):
+            async with time_limit(timeout_s):
                 while len(self.instances) < at_least:
                     await reader.take()
         except StopAsyncIteration:

@@ -139,6 +139,20 @@ async def test_a_name_belongs_to_one_registration(cluster: LocalCluster) -> None
 
 
 @async_test
+async def test_a_cancelled_end_of_a_registration_goes_on(cluster: LocalCluster) -> None:
+    async with registry_of(cluster) as (_, registry):
+        registration = registry.register("web", address="10.0.0.7:80")
+        await registration.open()
+        await registration.wait_registered()
+        closing = asyncio.create_task(registration.close())
+        await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.wait([closing])
+        await registration.close()
+        assert await registry.instances("web") == []
+
+
+@async_test
 async def test_a_dead_instance_disappears(cluster: LocalCluster) -> None:
     async with registry_of(cluster) as (_, registry), registry.watch("web") as view:
         async with cluster.client() as client:
