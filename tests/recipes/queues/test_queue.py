@@ -197,7 +197,7 @@ async def test_an_item_ends_once(cluster: LocalCluster) -> None:
 
 
 @async_test
-async def test_a_consumer_without_its_key_begins_anew(cluster: LocalCluster) -> None:
+async def test_a_consumer_without_its_key_begins_again(cluster: LocalCluster) -> None:
     """As after the restore of a backup from before it began."""
     async with cluster.client() as client, Queue(KeyValue(client), "taker", ttl_s=20) as queue:
         await queue.put_many(["a", "b"])
