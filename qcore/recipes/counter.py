@@ -119,6 +119,10 @@ class Counter:
                         await asyncio.sleep(self._rng.uniform(0, change.next_pause_s()))
                     except QcoreError as error:
                         if change.is_forgotten or not is_temporary(error):
+                            if last_error is not None and change.doubt is not None:
+                                raise OutcomeUnknown(
+                                    f"{self._title}: whether {what} took effect cannot be found out: {error}"
+                                ) from error
                             raise
                         last_error, state = error, None
                         await asyncio.sleep(PAUSE_S)

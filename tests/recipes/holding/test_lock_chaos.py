@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 import pytest
 
-from qcore.client.programs.program_context import ProgramRecord
-from qcore.recipes import Lock
+from qcore.client.programs.program_context import ClientProgram, ProgramRecord
+from qcore.recipes import Lease, Lock
 from tests.recipes.chaos_runs import chaos_records, chaos_violations, progress_violations
 from tests.recipes.checks.election_check import election_violations
 from tests.recipes.checks.exclusion_check import exclusion_violations
@@ -38,6 +39,24 @@ def test_an_election_survives_chaos(seed: int) -> None:
     wrong += election_violations(records) + progress_violations(records, "acquired", 4)
     wrong += progress_violations(records, "observed", 12)
     assert wrong == []
+
+
+#: Nodes and clients without a fault.
+WELL: Final = """
+cluster: {nodes: 3, machine: kv}
+workload: {clients: 4, stop_ms: 19000}
+until_ms: 20000
+"""
+
+
+@pytest.mark.parametrize("program", [lock_program, election_program])
+def test_nothing_is_lost_without_a_fault(program: ClientProgram) -> None:
+    """A check of exclusion would not notice leases that are never kept alive."""
+    records, wrong = chaos_records(program, 1, WELL)
+    assert wrong == []
+    whats = [each.what for each in records]
+    assert "lost" not in whats
+    assert whats.count("acquired") > 15
 
 
 @pytest.mark.parametrize("mistake", LOCK_MISTAKES, ids=lambda mistake: mistake.__name__)
@@ -95,3 +114,12 @@ def test_the_check_of_elections_judges_observers() -> None:
         "client 3 observed token 5 at 2.300000 after token 8",
         "client 3 observed worker-2 with the token of client 1",
     ]
+
+
+def test_leases_that_are_not_kept_alive_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def keep(_self: Lease, _sent_us: int) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Lease, "_keep", keep)
+    records, _ = chaos_records(lock_program, 1, WELL)
+    assert "lost" in [each.what for each in records]
