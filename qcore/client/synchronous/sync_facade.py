@@ -11,6 +11,7 @@ A facade runs its coroutines in the thread of a `SyncClient`.
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
@@ -65,7 +66,17 @@ def sync_object(
     def run(self: SyncFacade[_A], /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         return facade(method(self._wrapped, *args, **kwargs), self._runner)
 
+    if isinstance(facade, type):
+        _declare_return(run, facade)
     return run
+
+
+def _declare_return(function: Callable[..., object], annotation: object) -> None:
+    """Let `help` show what a method of a facade returns: it copies the annotations of the asynchronous method."""
+    signature = inspect.signature(function).replace(return_annotation=annotation)
+    function.__dict__["__signature__"] = signature
+    # Another dictionary: that of `functools.wraps` is the one of the asynchronous method.
+    function.__annotations__ = {**function.__annotations__, "return": annotation}
 
 
 def sync_method(
@@ -79,7 +90,9 @@ def sync_iterator(
     method: Callable[Concatenate[_A, _P], AsyncIterator[_R]],
 ) -> Callable[Concatenate[SyncFacade[_A], _P], Iterator[_R]]:
     """The method of a facade for an asynchronous generator."""
-    return sync_object(method, lambda items, runner: runner.iterate(items))
+    run = sync_object(method, lambda items, runner: runner.iterate(items))
+    _declare_return(run, str(method.__annotations__["return"]).replace("AsyncIterator", "Iterator"))
+    return run
 
 
 class AsyncWatch(AbstractAsyncContextManager[object], Protocol[_Item_co]):

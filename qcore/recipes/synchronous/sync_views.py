@@ -6,8 +6,9 @@
             for change in changes:
                 print(change.value)
 
-The thread of the client keeps values up to date, and calls predicates and callbacks. So these must be quick, and must
-not use the client.
+The thread of the client keeps values up to date, and calls predicates, callbacks and functions of updates. So these
+must be quick. They must not use the client, also not by a recipe, which raises `ConfigError`: let them give such work
+to another thread, for example by a `queue.Queue`.
 """
 
 from __future__ import annotations
@@ -129,15 +130,27 @@ class SyncConfigWatch(_SyncContext[ConfigWatch[M]], Generic[M]):
         return SyncConfigChanges(self._runner.run(made()), self._runner)
 
     def on_change(self, callback: Callable[[ConfigChange[M]], object]) -> Callable[[], None]:
-        """See `ConfigWatch.on_change`. The thread of the client calls it."""
+        """See `ConfigWatch.on_change`.
+
+        The thread of the client calls it, so it must be quick, and must not use the client: that raises `ConfigError`.
+        Let it give such work to another thread.
+        """
         return self._wrapped.on_change(callback)
 
     def wait_for(self, predicate: Callable[[M], object], *, timeout_s: float | None = None) -> M:
-        """See `ConfigWatch.wait_for`. The thread of the client calls the predicate."""
+        """See `ConfigWatch.wait_for`.
+
+        The thread of the client calls the predicate, so it must be quick, and must not use the client: that raises
+        `ConfigError`. Let it give such work to another thread.
+        """
         return self._runner.run(self._wrapped.wait_for(predicate, timeout_s=timeout_s))
 
     def update(self, function: Callable[[M], M], *, timeout_s: float | None = None) -> M:
-        """See `ConfigWatch.update`. The thread of the client calls the function."""
+        """See `ConfigWatch.update`.
+
+        The thread of the client calls the function, so it must be quick, and must not use the client: that raises
+        `ConfigError`. Let it give such work to another thread.
+        """
         return self._runner.run(self._wrapped.update(function, timeout_s=timeout_s))
 
     def set(self, value: M, *, timeout_s: float | None = None) -> int:
@@ -180,7 +193,11 @@ class SyncRegistration(_SyncContext[Registration]):
         return self._wrapped.failure
 
     def on_change(self, callback: Callable[[bool], object]) -> Callable[[], None]:
-        """See `Registration.on_change`. The thread of the client calls it."""
+        """See `Registration.on_change`.
+
+        The thread of the client calls it, so it must be quick, and must not use the client: that raises `ConfigError`.
+        Let it give such work to another thread.
+        """
         return self._wrapped.on_change(callback)
 
     open = sync_method(Registration.open)
@@ -258,7 +275,11 @@ class SyncServiceView(_SyncContext[ServiceView]):
         return self.changes()
 
     def on_change(self, callback: Callable[[InstancesChange], object]) -> Callable[[], None]:
-        """See `ServiceView.on_change`. The thread of the client calls it."""
+        """See `ServiceView.on_change`.
+
+        The thread of the client calls it, so it must be quick, and must not use the client: that raises `ConfigError`.
+        Let it give such work to another thread.
+        """
         return self._wrapped.on_change(callback)
 
     open = sync_method(ServiceView.open)

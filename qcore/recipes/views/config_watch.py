@@ -136,7 +136,8 @@ class ConfigWatch(Generic[M]):
         """The effective value: that of the newest valid content, or the default. Do not change it.
 
         Raises:
-            NotAvailable: there is none; the text says why.
+            NotAvailable: no content that fits the model has arrived, and there is no default; or the key was deleted,
+                and there is no default. The text says why.
             ConfigError: the watch is not open.
         """
         self._keys.check_open()
@@ -177,7 +178,7 @@ class ConfigWatch(Generic[M]):
 
         Raises:
             NotAcquired: the time was over first.
-            NotAvailable: there is no value.
+            NotAvailable: see `value`.
             QcoreError: the cluster rejects the request, or the watch has failed.
         """
         await self._keys.sync(timeout_s)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from pydoc import render_doc
 
 import pytest
 
@@ -16,6 +17,7 @@ from qcore.recipes import (
     NotAcquired,
     NotAvailable,
     SyncConfigWatch,
+    SyncLeaderElection,
     SyncServiceRegistry,
 )
 from qcore.testing import LocalCluster
@@ -69,6 +71,14 @@ def test_a_config_without_asyncio(client: SyncClient) -> None:
         iterator = iter(config.changes())
         assert config.revision > first
     assert list(iterator) == []
+
+
+def test_help_shows_what_the_methods_return() -> None:
+    assert "SyncRegistration" in render_doc(SyncServiceRegistry.register)
+    assert "SyncServiceView" in render_doc(SyncServiceRegistry.watch)
+    observed = render_doc(SyncLeaderElection.observe)
+    assert "Iterator" in observed
+    assert "AsyncIterator" not in observed
 
 
 def test_services_without_asyncio(client: SyncClient) -> None:
