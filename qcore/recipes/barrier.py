@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 from qcore.errors import ConfigError, LeaseNotFound, QcoreError, WatchCompacted
 from qcore.kv.txn_parts import Condition, Put
 from qcore.recipes.agreement import Agreement
+from qcore.recipes.checked_arguments import check_integer
 from qcore.recipes.holding.tickets import PAUSE_S, Ticket, TicketQueue
-from qcore.recipes.integer_arguments import check_integer
 from qcore.recipes.key_reads import integer_of, prefix_of, read_state
 from qcore.recipes.lease import DEFAULT_MAX_DRIFT, DEFAULT_TTL_S, Lease
 from qcore.recipes.recipe_errors import LeaseLost, NotAcquired, is_temporary

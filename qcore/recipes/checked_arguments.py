@@ -32,6 +32,23 @@ def whole_number(name: str, value: object, least: int, most: int | None = None) 
     raise ConfigError(f"{name}: {shown(value)} is no whole number from {least} {end}")
 
 
+def check_integer(title: str, what: str, value: object) -> None:
+    """Raise if an argument is no integer. A `bool` is none, although Python counts it as one.
+
+    A float would be written as `1.5`, and then no program could read the key.
+
+    Args:
+        title: names the recipe, such as `semaphore gpu`.
+        what: names the argument, such as `permits`.
+        value: the argument.
+
+    Raises:
+        ConfigError: it is no integer.
+    """
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ConfigError(f"{title}: {what}: {value!r} is no integer: give an int"[:500])
+
+
 def kept_text(name: str, value: object, most: int) -> str:
     """A text as it is kept in a record: short, and with nothing that UTF-8 cannot express.
 

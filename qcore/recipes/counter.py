@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from qcore.errors import ConfigError, OutcomeUnknown, QcoreError, WatchCompacted
 from qcore.kv.txn_parts import Condition, Put, Range
+from qcore.recipes.checked_arguments import check_integer
 from qcore.recipes.holding.tickets import PAUSE_S
-from qcore.recipes.integer_arguments import check_integer
 from qcore.recipes.key_reads import integer_of, page_of_txn, prefix_of
 from qcore.recipes.recipe_errors import NotAcquired, is_temporary
 from qcore.time_limit import time_limit

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from qcore.errors import ConfigError
 from qcore.recipes.agreement import Agreement
+from qcore.recipes.checked_arguments import check_integer
 from qcore.recipes.holding.acquiring import Acquirer
 from qcore.recipes.holding.task_contexts import TaskContexts
 from qcore.recipes.holding.tickets import WaitFor
-from qcore.recipes.integer_arguments import check_integer
 from qcore.recipes.key_reads import prefix_of
 from qcore.recipes.lease import DEFAULT_MAX_DRIFT, DEFAULT_TTL_S
 
