@@ -14,7 +14,6 @@ from qcore.display import truncate
 from qcore.errors import TlsFailed, TransportError
 from qcore.runtime.interface import Runtime, TlsClient
 from qcore.security.tls import explain_tls_failure
-from qcore.time_limit import time_limit
 from qcore.transport.address import Address
 from qcore.transport.connection.connection import Connection, library_logger
 from qcore.transport.connection.masked_client import MaskedClient
@@ -173,7 +172,7 @@ async def _open(
     connection: C | None = None
     done = False
     try:
-        async with time_limit(timeout_s):
+        async with asyncio.timeout(timeout_s):
             # It has all methods of one.
             made = cast(Callable[[], asyncio.Protocol], factory)
             connection = cast(C, await runtime.connect(made, ip, address.port, tls))

@@ -16,7 +16,6 @@ from qcore.sim.world.programs.lives.process_loop import ProcessLoop, ProgramLoop
 from qcore.sim.world.programs.message_runtime import MessageRuntime
 from qcore.sim.world.programs.sim_connection import SimConnection, SimWire
 from qcore.sim.world.programs.sim_loop import SimLoop
-from qcore.time_limit import time_limit
 from qcore.transport.address import Address
 from qcore.transport.limits import TransportLimits
 
@@ -161,7 +160,7 @@ class ClientVertex:
         wire.open(admin=admin)
         accepted = False
         try:
-            async with time_limit(timeout_s):
+            async with asyncio.timeout(timeout_s):
                 await wire.opened
             if not wire.is_open:
                 raise TransportError(f"{address} hung up right after the handshake")
