@@ -22,7 +22,7 @@ from tests.recipes.programs.config_program import config_program
 from tests.recipes.programs.registry_program import registry_program
 
 #: A mistake that more seeds than these do not show needs a sharper scenario.
-SEEDS: Final = range(1, 11)
+SEEDS: Final = range(1, 41)
 #: Half as long, because a mistake shows while there are faults.
 SHORT: Final = chaos_scenario(faults_until_ms=7000, stop_ms=9000, until_ms=12_000)
 
