@@ -29,7 +29,8 @@ class TimeLimit:
 
     async def __aenter__(self) -> Self:
         task = asyncio.current_task()
-        assert task is not None, "a coroutine runs in a task"
+        if task is None:  # as `asyncio.timeout`: Python closes a coroutine outside its task
+            raise RuntimeError("a time limit is for code that runs in a task")
         self._task, self._cancelling = task, task.cancelling()
         if self._seconds is not None:
             self._timer = asyncio.get_running_loop().call_later(self._seconds, self._end)

@@ -315,7 +315,8 @@ class LeaseGuard:
         """
         self._lease.check()
         task = asyncio.current_task()
-        assert task is not None, "a coroutine runs in a task"
+        if task is None:  # as in `time_limit`
+            raise RuntimeError("a guard is for code that runs in a task")
         self._task, self._cancelling = task, task.cancelling()
         self._calling = self._lease.calling(self._cancel)
         self._calling.__enter__()

@@ -10,7 +10,6 @@ control its lifetime.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
@@ -18,6 +17,7 @@ from typing import Final, Protocol, Self
 
 from qcore.client.request_sender import Json
 from qcore.errors import QcoreError
+from qcore.time_limit import time_limit
 
 #: How many sequence numbers after the oldest unanswered command a session uses. The cluster keeps up to 256 results.
 WINDOW: Final = 200
@@ -143,7 +143,7 @@ class ClientSession:
             await self.close()
             return
         try:
-            async with asyncio.timeout(1):
+            async with time_limit(1):
                 await self.close()
         except (QcoreError, TimeoutError):
             pass  # the session will expire; the error that ended the block matters more

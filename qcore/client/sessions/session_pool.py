@@ -17,6 +17,7 @@ from typing import Final, Protocol, TypeVar
 
 from qcore.client.sessions.session import ClientSession
 from qcore.errors import QcoreError, SessionExpired
+from qcore.time_limit import time_limit
 
 #: The most sessions of one client. They have room for the most requests that a client keeps in progress.
 _MAX_SESSIONS: Final = 24
@@ -143,7 +144,7 @@ class SessionPool:
             self._opening = None
         closing = [session.close() for session in sessions if session.is_idle]
         try:
-            async with asyncio.timeout(timeout_s):
+            async with time_limit(timeout_s):
                 await asyncio.gather(*closing, return_exceptions=True)
         except TimeoutError:
             pass
