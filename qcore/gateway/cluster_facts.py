@@ -54,17 +54,13 @@ class ClusterFacts:
 
     async def learn(self, machine: Machine | None = None) -> None:
         """Learn the number of the cluster, if it is not known. A user may not be allowed to ask for it."""
-        if self._cluster_id:
-            return
         clients = [self._client] if machine is None else [machine.client, self._client]
-        for client in clients:
+        for client in () if self._cluster_id else clients:
             try:
-                found = await client.get_metrics()
+                self._take(await client.get_metrics())
             except QcoreError:
                 continue
-            self._take(found)
-            if self._cluster_id:
-                return
+            return
 
     def _take(self, metrics: Metrics) -> None:
         found = metrics["qcore"].get("cluster_id")

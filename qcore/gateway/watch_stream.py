@@ -17,6 +17,8 @@ from qcore.kv import KeyChange, KeyWatch
 from qcore.kv.key_values import ChangeKind
 
 _FILTERS: Final = ("NOPUT", "NODELETE")
+#: What each filter leaves out.
+_KINDS: Final[tuple[ChangeKind, ...]] = ("put", "delete")
 _FIRST_KEY: Final = b"\0"
 #: The number in an answer that is about no watch.
 _NO_WATCH: Final = -1
@@ -49,9 +51,7 @@ class WatchRequest:
             EtcdError: it is invalid.
         """
         filters = fields.choices("filters", "etcdserverpb.WatchCreateRequest_FilterType", _FILTERS)
-        kinds: tuple[ChangeKind, ...] = tuple(
-            kind for number, kind in enumerate(("put", "delete")) if number not in filters
-        )
+        kinds = tuple(kind for number, kind in enumerate(_KINDS) if number not in filters)
         return cls(
             fields.data("key") or _FIRST_KEY,
             fields.data("range_end"),
