@@ -25,7 +25,6 @@ from qcore.gateway.etcd_errors import (
     INTERNAL,
     REQUEST_TOO_LARGE,
     STOPPED,
-    USER_EMPTY,
     EtcdError,
     InvalidRequest,
     etcd_error,
@@ -142,7 +141,9 @@ class GatewayApp:
             ):
                 stream = Route(prefix + path, _Stream(self, work))
                 routes.append(stream)
-        return Starlette(routes=routes, exception_handlers={404: _plain, 405: _plain})
+        made = Starlette(routes=routes, exception_handlers={404: _plain, 405: _plain})
+        made.router.redirect_slashes = False
+        return made
 
     async def stop(self) -> None:
         """End all streams. Their clients see a complete response, and connect elsewhere."""
@@ -205,10 +206,7 @@ class GatewayApp:
         return self._facts.member_list()
 
     async def _authenticate(self, fields: Fields, token: str | None) -> dict[str, object]:
-        name, password = fields.text("name"), fields.text("password")
-        if not name:
-            raise EtcdError(*USER_EMPTY)
-        issued = await self._users.log_in(name, password)
+        issued = await self._users.log_in(fields.text("name"), fields.text("password"))
         await self._facts.learn()
         return message(header=self._facts.header(None), token=issued)
 
@@ -217,7 +215,8 @@ class GatewayApp:
         return Response(write_json(body), media_type=_JSON)
 
     async def _health(self, request: Request) -> Response:
-        healthy = await self._facts.is_healthy()
+        async with self._users.machine(None) as machine:
+            healthy = await self._facts.is_healthy(machine)
         body = write_json({"health": "true" if healthy else "false"})
         return Response(body, 200 if healthy else 503, media_type=_TEXT)
 
@@ -360,7 +359,9 @@ def token_of(headers: Mapping[str, str]) -> str | None:
 async def _plain(request: Request, error: Exception) -> Response:
     """The response to an unknown path or a wrong method."""
     assert isinstance(error, HTTPException), "the handler is for statuses"
-    return PlainTextResponse(f"{error.detail}\n", error.status_code, error.headers)
+    is_other = error.status_code == 404 and not request.url.path.startswith("/v3/")
+    text = "404 page not found" if is_other else error.detail
+    return PlainTextResponse(f"{text}\n", error.status_code, error.headers)
 
 
 def _failed(error: EtcdError) -> Response:
