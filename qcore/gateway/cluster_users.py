@@ -1,4 +1,4 @@
-"""The clients of the gateway: its own, and one for each token that requests have."""
+"""The clients of the gateway: one for itself, and one for each token that requests have."""
 
 from __future__ import annotations
 

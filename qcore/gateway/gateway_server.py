@@ -40,7 +40,7 @@ class GatewayConfig:
         listen: the address that it binds; port 0 for a free one.
         advertise: at which clients reach the gateways, `host:port` or a URL, this one first; none for `listen`.
         connect: how it reaches the cluster.
-        tls: the files of its own listener; None for no TLS.
+        tls: the files of its listener; None for no TLS.
         clients_need_certificates: whether clients must present a certificate.
     """
 
@@ -147,7 +147,7 @@ def _uvicorn_config(app: GatewayApp, config: GatewayConfig) -> uvicorn.Config:
     )
     made.load()
     for name in ("uvicorn.error", "uvicorn.asgi"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # the gateway has lines of its own
+        logging.getLogger(name).setLevel(logging.WARNING)  # the gateway has other lines
     if config.tls is not None:
         made.ssl = server_context(
             config.tls, clients_need_certificates=config.clients_need_certificates

@@ -10,6 +10,7 @@ from qcore.gateway.json_forms import Value, read_json
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 _SPACE: Final = b" \t\r\n"
+_NO_OBJECT: Final = "json: cannot unmarshal array into Go value of type map[string]json.RawMessage"
 
 
 class Disconnected(Exception):
@@ -46,7 +47,9 @@ class ObjectSplitter:
                     continue
                 if byte != ord("{"):
                     raise InvalidRequest(
-                        f"invalid character {chr(byte)!r} looking for beginning of value",
+                        _NO_OBJECT
+                        if byte == ord("[")
+                        else f"invalid character {chr(byte)!r} looking for beginning of value",
                     )
             self._held.append(byte)
             if len(self._held) > self._most:

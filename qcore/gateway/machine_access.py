@@ -50,7 +50,7 @@ class Machine:
     Args:
         client: of the user.
         outage: hears how requests end.
-        has_token: whether the user gave a token; otherwise the client is the gateway's own.
+        has_token: whether the user gave a token; otherwise the client is that of the gateway.
         max_command_bytes: of the nodes.
 
     Attributes:
