@@ -308,12 +308,16 @@ class Barrier:
         # The last change of its key, by which the reader of the watch knows that it has seen all others.
         await self._kv.put(place.key, _LEFT)
         number: int | None = None
-        async with self._kv.watch(place.key, from_revision=place.since + 1) as changes:
-            async for change in changes:
-                if change.kv.value == _LEFT:
-                    break
-                if change.kind == "put" and change.kv.value:
-                    number = _round_of(change.kv)
+        try:
+            async with self._kv.watch(place.key, from_revision=place.since + 1) as changes:
+                async for change in changes:
+                    if change.kv.value == _LEFT:
+                        break
+                    if change.kind == "put" and change.kv.value:
+                        number = _round_of(change.kv)
+        except WatchCompacted:
+            await self._kv.delete(place.key)
+            raise
         await self._kv.delete(place.key)
         return number
 

@@ -171,6 +171,10 @@ class _Put:
                 ) from error
             except QcoreError as error:
                 if not is_temporary(error):
+                    if self.is_sent:
+                        raise OutcomeUnknown(
+                            f"whether the items are in the queue is not known: {error}"
+                        ) from error
                     raise
                 self.last_error = error
                 await asyncio.sleep(PAUSE_S)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from qcore.client.synchronous.sync_facade import SyncFacade, sync_method
+from qcore.client.synchronous.sync_facade import SyncContext, SyncFacade, sync_cleanup
 from qcore.kv.kv_client import KeyValue
 from qcore.kv.txn_parts import Condition
 from qcore.recipes.holding.held import Held
@@ -14,9 +15,10 @@ from qcore.recipes.recipe_errors import LeaseLost
 
 if TYPE_CHECKING:
     from qcore.client.synchronous.sync_client import SyncClient
+    from qcore.client.synchronous.sync_facade import RunsCoroutines
 
 
-class SyncLease(SyncFacade[Lease]):
+class SyncLease(SyncContext[Lease]):
     """A `Lease` for programs without asyncio. Use it as a context manager, or call `open` and `close`.
 
     The thread of the client keeps it alive. Nothing can stop a thread that relies on it, so call `check` before each
@@ -42,8 +44,11 @@ class SyncLease(SyncFacade[Lease]):
         """The lease that this one runs."""
         return self._wrapped
 
-    open = sync_method(Lease.open)
-    close = sync_method(Lease.close)
+    def open(self) -> None:
+        """See `Lease.open`."""
+        self._runner.run(self._wrapped.open(), undo=lambda _: self._wrapped.close())
+
+    close = sync_cleanup(Lease.close)
 
     @property
     def lease_id(self) -> int:
@@ -63,18 +68,6 @@ class SyncLease(SyncFacade[Lease]):
         """See `Lease.check`."""
         self._wrapped.check()
 
-    def __enter__(self) -> Self:
-        self.open()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
 
 class SyncHeld(SyncFacade[Held]):
     """A `Held` for programs without asyncio. As a context manager it releases at the end.
@@ -82,6 +75,24 @@ class SyncHeld(SyncFacade[Held]):
     Nothing can stop a thread that relies on it, so call `check` before each step that matters. If it was lost in the
     block, the end of the context raises `LeaseLost`, unless the block raises another error.
     """
+
+    @classmethod
+    def acquired_by(cls, acquire: Coroutine[Any, Any, Held], runner: RunsCoroutines) -> Self:
+        """Run a coroutine that acquires something. If Ctrl-C comes too late to stop it, that is released."""
+        return cls(runner.run(acquire, undo=Held.release), runner)
+
+    @classmethod
+    def tried_by(
+        cls, acquire: Coroutine[Any, Any, Held | None], runner: RunsCoroutines
+    ) -> Self | None:
+        """The same for a coroutine that gives None if it acquires nothing."""
+
+        async def release(held: Held | None) -> None:
+            if held is not None:
+                await held.release()
+
+        held = runner.run(acquire, undo=release)
+        return None if held is None else cls(held, runner)
 
     @property
     def token(self) -> int:
@@ -111,7 +122,7 @@ class SyncHeld(SyncFacade[Held]):
         """See `Held.check`."""
         self._wrapped.check()
 
-    release = sync_method(Held.release)
+    release = sync_cleanup(Held.release)
 
     def __enter__(self) -> Self:
         """Begin the block.

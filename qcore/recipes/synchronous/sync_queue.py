@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 from qcore.client.synchronous.sync_facade import (
     SyncFacade,
+    sync_cleanup,
     sync_method,
 )
 from qcore.kv.kv_client import KeyValue
@@ -35,9 +36,9 @@ class SyncQueueItem(SyncFacade[QueueItem]):
     twice at the same time.
     """
 
-    acknowledge = sync_method(QueueItem.acknowledge)
-    reject = sync_method(QueueItem.reject)
-    give_back = sync_method(QueueItem.give_back)
+    acknowledge = sync_cleanup(QueueItem.acknowledge)
+    reject = sync_cleanup(QueueItem.reject)
+    give_back = sync_cleanup(QueueItem.give_back)
 
     @property
     def number(self) -> int:
@@ -115,7 +116,7 @@ class SyncQueue(SyncFacade[Queue]):
 
     put = sync_method(Queue.put)
     put_many = sync_method(Queue.put_many)
-    close = sync_method(Queue.close)
+    close = sync_cleanup(Queue.close)
     size = sync_method(Queue.size)
     retry_dead = sync_method(Queue.retry_dead)
     delete_dead = sync_method(Queue.delete_dead)
@@ -126,12 +127,12 @@ class SyncQueue(SyncFacade[Queue]):
 
     def receive(self, *, timeout_s: float | None = None) -> SyncQueueItem:
         """See `Queue.receive`."""
-        item = self._runner.run(self._wrapped.receive(timeout_s=timeout_s))
+        item = self._runner.run(self._wrapped.receive(timeout_s=timeout_s), undo=_give_back)
         return SyncQueueItem(item, self._runner)
 
     def try_receive(self) -> SyncQueueItem | None:
         """See `Queue.try_receive`."""
-        item = self._runner.run(self._wrapped.try_receive())
+        item = self._runner.run(self._wrapped.try_receive(), undo=_give_back)
         return None if item is None else SyncQueueItem(item, self._runner)
 
     def take(self, *, timeout_s: float | None = None) -> SyncTaking:
@@ -148,6 +149,13 @@ class SyncQueue(SyncFacade[Queue]):
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+async def _give_back(item: QueueItem | None) -> None:
+    """Give back an item that was claimed when Ctrl-C came."""
+    if item is not None:
+        with contextlib.suppress(LeaseLost):  # then it is free already
+            await item.give_back()
 
 
 class SyncTaking:

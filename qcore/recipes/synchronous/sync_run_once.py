@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn, Self
 
-from qcore.client.synchronous.sync_facade import SyncFacade, sync_method
+from qcore.client.synchronous.sync_facade import SyncFacade, sync_cleanup, sync_method
 from qcore.kv.kv_client import KeyValue
 from qcore.kv.txn_parts import Condition
 from qcore.recipes.lease import DEFAULT_MAX_DRIFT, DEFAULT_TTL_S
@@ -30,9 +30,9 @@ class SyncSlotRun(SyncFacade[SlotRun]):
     at the same time.
     """
 
-    finish = sync_method(SlotRun.finish)
-    fail = sync_method(SlotRun.fail)
-    abandon = sync_method(SlotRun.abandon)
+    finish = sync_cleanup(SlotRun.finish)
+    fail = sync_cleanup(SlotRun.fail)
+    abandon = sync_cleanup(SlotRun.abandon)
 
     @property
     def slot(self) -> int:
@@ -179,10 +179,17 @@ class SyncRunOnce(SyncFacade[RunOnce]):
         self, *, every_s: float | None = None, schedule: NextTime | None = None
     ) -> SyncSlotRun:
         """See `RunOnce.wait_slot`."""
-        run = self._runner.run(self._wrapped.wait_slot(every_s=every_s, schedule=schedule))
+        waiting = self._wrapped.wait_slot(every_s=every_s, schedule=schedule)
+        run = self._runner.run(waiting, undo=SlotRun.abandon)
         return SyncSlotRun(run, self._runner)
 
     def try_slot(self, slot: int) -> SyncSlotRun | None:
         """See `RunOnce.try_slot`."""
-        run = self._runner.run(self._wrapped.try_slot(slot))
+        run = self._runner.run(self._wrapped.try_slot(slot), undo=_abandon)
         return None if run is None else SyncSlotRun(run, self._runner)
+
+
+async def _abandon(run: SlotRun | None) -> None:
+    """Abandon a run that began when Ctrl-C came."""
+    if run is not None:
+        await run.abandon()
