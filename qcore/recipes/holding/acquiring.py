@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from qcore.errors import ConfigError, QcoreError
 from qcore.recipes.checked_arguments import shown
 from qcore.recipes.holding.held import Held, Holding
-from qcore.recipes.holding.tickets import PAUSE_S, Participant, Rule, Ticket, TicketQueue
+from qcore.recipes.holding.tickets import Participant, Rule, Ticket, TicketQueue
 from qcore.recipes.lease import DEFAULT_MAX_DRIFT, DEFAULT_TTL_S, Lease
 from qcore.recipes.recipe_errors import LeaseLost, NotAcquired, is_temporary
+from qcore.recipes.retries import PAUSE_S, last_error_text
 from qcore.time_limit import time_limit
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class Acquirer:
             reason = (
                 "others are before it in the line" if is_in_line else "the cluster did not answer"
             )
-            why = "" if last_error is None else f"; the last error was: {last_error}"
+            why = last_error_text(last_error)
             raise NotAcquired(f"not acquired within {timeout_s:g} s: {reason}{why}") from None
 
     async def try_acquire(

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Final
 from qcore.errors import LeaseNotFound, QcoreError
 from qcore.kv.key_values import Page, TxnResult
 from qcore.kv.txn_parts import Condition, Delete, Put, Range, Txn, TxnOperation
-from qcore.recipes.holding.tickets import PAUSE_S
 from qcore.recipes.key_reads import page_of_txn, read_again_when_resumed
 from qcore.recipes.queues.queue_items import Claimed, QueueItem
 from qcore.recipes.queues.queue_keys import Marker, QueueKeys
 from qcore.recipes.queues.queue_line import FreeItem, QueueLine
 from qcore.recipes.recipe_errors import LeaseLost, is_temporary
+from qcore.recipes.retries import PAUSE_S
 from qcore.time_limit import time_limit
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from qcore.errors import ConfigError, QcoreError, RevisionCompacted, WatchCompacted
 from qcore.kv.txn_parts import Condition, Delete, Put, TxnOperation
 from qcore.recipes.checked_arguments import kept_text
-from qcore.recipes.holding.tickets import PAUSE_S
 from qcore.recipes.outliving import outlive
 from qcore.recipes.queues.queue_keys import MAX_REASON, Marker, QueueKeys
 from qcore.recipes.recipe_errors import LeaseLost, is_temporary
+from qcore.recipes.retries import PAUSE_S
 
 if TYPE_CHECKING:
     from qcore.kv.kv_client import KeyValue

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Self
 from qcore.errors import ConfigError, QcoreError
 from qcore.kv.txn_parts import Condition, Delete, Put, Range, TxnOperation
 from qcore.recipes.checked_arguments import checked_text, kept_text
-from qcore.recipes.holding.tickets import PAUSE_S
 from qcore.recipes.key_reads import page_of_txn
 from qcore.recipes.lease import LeaseGuard
 from qcore.recipes.outliving import outlive
 from qcore.recipes.recipe_errors import LeaseLost, is_temporary
+from qcore.recipes.retries import PAUSE_S
 from qcore.recipes.schedules.slot_records import MAX_RESULT, SlotKeys, SlotRecord, SlotState
 
 if TYPE_CHECKING:
