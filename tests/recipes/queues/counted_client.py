@@ -85,14 +85,18 @@ class CountedClient:
         self.watches.append(watch)
         return watch
 
+    async def waits_for_change(self) -> None:
+        """Wait until a program waits for the next change of the last watch."""
+        while not (self.watches and self.watches[-1]._waiter is not None):  # noqa: ASYNC110 - behind a socket
+            await asyncio.sleep(0.01)
+
     async def resume_watch(self) -> None:
         """Wait until a program waits for the next change of the last watch, and let that seem resumed.
 
         Returns when a program has sent another request since then.
         """
         async with asyncio.timeout(30):
-            while not (self.watches and self.watches[-1]._waiter is not None):  # noqa: ASYNC110 - behind a socket
-                await asyncio.sleep(0.01)
+            await self.waits_for_change()
             before = len(self.requests)
             self.watches[-1]._is_resumed = True
             self.watches[-1]._wake()
