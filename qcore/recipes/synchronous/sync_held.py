@@ -6,12 +6,12 @@ from collections.abc import Coroutine
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from qcore.client.synchronous.sync_facade import SyncContext, SyncFacade, sync_cleanup
+from qcore.client.synchronous.sync_facade import SyncContext, sync_cleanup
 from qcore.kv.kv_client import KeyValue
-from qcore.kv.txn_parts import Condition
 from qcore.recipes.holding.held import Held
 from qcore.recipes.lease import DEFAULT_MAX_DRIFT, DEFAULT_TTL_S, Lease
 from qcore.recipes.recipe_errors import LeaseLost
+from qcore.recipes.synchronous.sync_claim import SyncClaim
 
 if TYPE_CHECKING:
     from qcore.client.synchronous.sync_client import SyncClient
@@ -69,7 +69,7 @@ class SyncLease(SyncContext[Lease]):
         self._wrapped.check()
 
 
-class SyncHeld(SyncFacade[Held]):
+class SyncHeld(SyncClaim[Held]):
     """A `Held` for programs without asyncio. As a context manager it releases at the end.
 
     Nothing can stop a thread that relies on it, so call `check` before each step that matters. If it was lost in the
@@ -95,32 +95,9 @@ class SyncHeld(SyncFacade[Held]):
         return None if held is None else cls(held, runner)
 
     @property
-    def token(self) -> int:
-        """See `Held.token`."""
-        return self._wrapped.token
-
-    @property
-    def condition(self) -> Condition:
-        """See `Held.condition`."""
-        return self._wrapped.condition
-
-    @property
-    def lost(self) -> LeaseLost | None:
-        """See `Held.lost`."""
-        return self._wrapped.lost
-
-    @property
     def is_released(self) -> bool:
         """See `Held`."""
         return self._wrapped.is_released
-
-    def remaining_s(self) -> float:
-        """How long it may be relied on if no other keep-alive succeeds, seconds; 0 if it is lost."""
-        return self._wrapped.lease.remaining_s()
-
-    def check(self) -> None:
-        """See `Held.check`."""
-        self._wrapped.check()
 
     release = sync_cleanup(Held.release)
 

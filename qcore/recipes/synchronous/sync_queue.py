@@ -19,17 +19,17 @@ from qcore.client.synchronous.sync_facade import (
     sync_method,
 )
 from qcore.kv.kv_client import KeyValue
-from qcore.kv.txn_parts import Condition
 from qcore.recipes.lease import DEFAULT_MAX_DRIFT, DEFAULT_TTL_S
 from qcore.recipes.queues.queue_items import QueueItem
 from qcore.recipes.queues.work_queue import DeadLetter, Queue
 from qcore.recipes.recipe_errors import LeaseLost
+from qcore.recipes.synchronous.sync_claim import SyncClaim
 
 if TYPE_CHECKING:
     from qcore.client.synchronous.sync_client import SyncClient
 
 
-class SyncQueueItem(SyncFacade[QueueItem]):
+class SyncQueueItem(SyncClaim[QueueItem]):
     """An item that this program has claimed: see `QueueItem`.
 
     Nothing can stop the thread that works on it if the lease is lost. So call `check` before whatever must not happen
@@ -61,28 +61,9 @@ class SyncQueueItem(SyncFacade[QueueItem]):
         return self._wrapped.attempt
 
     @property
-    def token(self) -> int:
-        """See `QueueItem`."""
-        return self._wrapped.token
-
-    @property
-    def condition(self) -> Condition:
-        """See `QueueItem.condition`."""
-        return self._wrapped.condition
-
-    @property
     def is_ended(self) -> bool:
         """See `QueueItem.is_ended`."""
         return self._wrapped.is_ended
-
-    @property
-    def lost(self) -> LeaseLost | None:
-        """See `QueueItem.lost`."""
-        return self._wrapped.lost
-
-    def check(self) -> None:
-        """See `QueueItem.check`."""
-        self._wrapped.check()
 
 
 class SyncQueue(SyncFacade[Queue]):

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, NoReturn, Self
 
 from qcore.client.synchronous.sync_facade import SyncFacade, sync_cleanup, sync_method
 from qcore.kv.kv_client import KeyValue
-from qcore.kv.txn_parts import Condition
 from qcore.recipes.lease import DEFAULT_MAX_DRIFT, DEFAULT_TTL_S
 from qcore.recipes.recipe_errors import LeaseLost
 from qcore.recipes.schedules.run_once import RunOnce
 from qcore.recipes.schedules.slot_run import SlotRun
 from qcore.recipes.schedules.slot_times import NextTime
+from qcore.recipes.synchronous.sync_claim import SyncClaim
 
 if TYPE_CHECKING:
     from qcore.client.synchronous.sync_client import SyncClient
 
 
-class SyncSlotRun(SyncFacade[SlotRun]):
+class SyncSlotRun(SyncClaim[SlotRun]):
     """The run of a slot: see `SlotRun`. As a context manager it ends the slot as `SlotRun` does.
 
     Nothing can stop the thread of the job if the lease is lost. So call `check` before whatever must not happen twice
@@ -50,28 +50,9 @@ class SyncSlotRun(SyncFacade[SlotRun]):
         return self._wrapped.attempt
 
     @property
-    def token(self) -> int:
-        """See `SlotRun`."""
-        return self._wrapped.token
-
-    @property
-    def condition(self) -> Condition:
-        """See `SlotRun.condition`."""
-        return self._wrapped.condition
-
-    @property
     def is_ended(self) -> bool:
         """See `SlotRun.is_ended`."""
         return self._wrapped.is_ended
-
-    @property
-    def lost(self) -> LeaseLost | None:
-        """See `SlotRun.lost`."""
-        return self._wrapped.lost
-
-    def check(self) -> None:
-        """See `SlotRun.check`."""
-        self._wrapped.check()
 
     @property
     def result(self) -> str:
