@@ -20,6 +20,7 @@ class How(Enum):
     NUMBER = "both are an int64 as a text"
     TEXT = "both are a text"
     NEAR = "an int64 as a text; they differ by 1 at most"
+    PARSER = "equal, or both are complaints of a JSON parser about the same kind of mistake"
     ANY_ORDER = "the same elements, in any order"
     MEMBERS = "each member has the same fields, with values of the same types"
     IGNORED = "not compared"
@@ -49,6 +50,8 @@ RULES: Final = (
     Rule("/v3/maintenance/status:version", How.TEXT, "a client asks only for 3.4 or later"),
     Rule("/version:etcd*", How.TEXT, "a client asks only for 3.4 or later"),
     Rule("/v3/cluster/member/list:members", How.MEMBERS, "members are nodes of etcd, or gateways"),
+    Rule("*error", How.PARSER, "Go's parsers word it in their own way"),
+    Rule("*message", How.PARSER, "Go's parsers word it in their own way"),
     Rule("*revision", How.ORDER, "a revision of qcore is a position in its log"),
     Rule("*lease/leases:leases", How.ANY_ORDER, "etcd lists them in the order of a hash table"),
     Rule("*lease/timetolive:keys", How.ANY_ORDER, "etcd lists them in the order of a hash table"),
@@ -56,6 +59,16 @@ RULES: Final = (
     Rule("*/lease", How.LEASE, "the server chooses the number of a lease"),
     Rule("*lease/*:*ID", How.LEASE, "the server chooses the number of a lease"),
 )
+
+
+#: The kinds of what a JSON parser complains about, by the beginnings of its texts.
+_COMPLAINTS: Final = (
+    ("invalid character", "unexpected EOF"),
+    ("illegal base64 data",),
+    ("json: cannot unmarshal",),
+)
+#: How much of a request or an answer a report shows, in characters.
+_SHOWN: Final = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +90,13 @@ class Difference:
     def __str__(self) -> str:
         step = self.step
         what = f"{step.items} items of {step.stream}" if isinstance(step, Read) else step.body
-        return f"{step.path} {what}\n  {self.field or 'answer'}: {self.why}\n    first:  {self.expected}\n    second: {self.found}"
+        lines = (
+            f"{step.path} {what[:_SHOWN]}",
+            f"  {self.field or 'answer'}: {self.why}",
+            f"    first:  {self.expected}",
+            f"    second: {self.found}",
+        )
+        return "\n".join(lines)
 
 
 class Comparison:
@@ -139,6 +158,9 @@ class Comparison:
                 self._report(path, one, other, "other fields of members")
         elif how is How.ANY_ORDER:
             self._compare_any_order(path, one, other)
+        elif how is How.PARSER:
+            if one != other and (_complaint(one) is None or _complaint(one) != _complaint(other)):
+                self._report(path, one, other, "other text")
         elif how is How.TEXT:
             if not isinstance(one, str) or not isinstance(other, str):
                 self._report(path, one, other, "not both a text")
@@ -205,6 +227,12 @@ def _int64(value: Json) -> int | None:
     return number if str(number) == value and number != 0 else None
 
 
+def _complaint(text: Json) -> tuple[str, ...] | None:
+    """The kind of a parser's complaint; None for any other text."""
+    known = (kind for kind in _COMPLAINTS if isinstance(text, str) and text.startswith(kind))
+    return next(known, None)
+
+
 def _outline(members: Json) -> Json:
     """The fields of all members, once, with the types of their values."""
     if not isinstance(members, list):
@@ -221,4 +249,4 @@ def _outline(members: Json) -> Json:
 
 def _short(value: Json) -> str:
     text = json.dumps(value)
-    return text if len(text) <= 600 else f"{text[:600]}..."
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

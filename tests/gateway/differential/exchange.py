@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from tests.gateway.differential.steps import Call, Json, Read, Step, Watch, resolve
+from tests.gateway.differential.steps import END, Call, Json, Read, Step, Watch, b64, resolve
 
 #: Seconds after which a server counts as silent. No healthy one takes so long.
 PATIENCE_S: Final = 15.0
@@ -39,7 +39,8 @@ class Answer:
         """The answer of a recorded line."""
         assert isinstance(form, list)
         status, kind, *documents = form
-        assert isinstance(status, int) and isinstance(kind, str)
+        assert isinstance(status, int)
+        assert isinstance(kind, str)
         return Answer(status, kind, tuple(documents))
 
 
@@ -91,6 +92,18 @@ def watch_of(item: Json) -> int:
     return _number(result, "watch_id") if isinstance(result, dict) else 0
 
 
+def is_last(item: Json, kind: str, key: str) -> bool:
+    """Whether an item ends a `Read` that goes on until such an event."""
+    event = item.get("event") if isinstance(item, dict) else None
+    if not isinstance(event, dict):
+        result = item.get("result") if isinstance(item, dict) else None
+        return not isinstance(result, dict) or bool(result.get("canceled"))
+    kv = event.get("kv")
+    if not isinstance(kv, dict) or event.get("type", "PUT") != kind or kv.get("key") != key:
+        return False
+    return kind == "DELETE" or kv.get("value") == b64(END)
+
+
 class Stream:
     """The answers of one watch request, while it is open."""
 
@@ -120,6 +133,15 @@ class Stream:
             self._pending += [item for message in messages for item in items_of(message)]
         found, self._pending = self._pending[:count], self._pending[count:]
         return sorted(found, key=watch_of)
+
+    def items_until(self, kind: str, key: str) -> list[Json]:
+        """The items up to an event: a deletion of the key, or a change to the value `END`. Or up to the watch's end."""
+        found: list[Json] = []
+        while items := self.items(1):
+            found += items
+            if is_last(items[0], kind, b64(key)):
+                break
+        return found
 
     def close(self) -> None:
         """End it."""
@@ -153,6 +175,8 @@ class Run:
         """Take one step. A server that is silent or closes the connection has the status 0."""
         if isinstance(step, Read):
             stream = self._streams[step.stream]
+            if step.until is not None:
+                return Answer(stream.status, stream.kind, tuple(stream.items_until(*step.until)))
             return Answer(stream.status, stream.kind, tuple(stream.items(step.items)))
         body = resolve(step.body, self._named).encode("utf-8", "surrogateescape")
         if isinstance(step, Watch):

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import cast
 
 from tests.gateway.differential.comparison import Comparison, Difference
-from tests.gateway.differential.corpus import ANSWERS, SEQUENCES
+from tests.gateway.differential.corpus import ANSWERS, RECORDED
 from tests.gateway.differential.exchange import Answer, run_on
 from tests.gateway.differential.servers import ETCD, etcd_server
 from tests.gateway.differential.steps import Json, Sequence, Step
@@ -46,10 +46,11 @@ def compare_servers(first: str, second: str, sequence: Sequence) -> list[Differe
     )
 
 
-def report(differences: list[Difference], most: int = 40) -> str:
-    """A text with the first differences."""
-    shown = "\n".join(str(difference) for difference in differences[:most])
-    return f"{len(differences)} differences:\n{shown}"
+def report(differences: list[Difference], most: int = 30) -> str:
+    """A text with the first difference of each step."""
+    firsts = {id(difference.step): difference for difference in reversed(differences)}
+    shown = [str(difference) for difference in reversed(firsts.values())]
+    return "\n".join([f"{len(shown)} steps have different answers", *shown[:most]])
 
 
 def recorded() -> Recorded:
@@ -82,7 +83,7 @@ def main() -> int:
     first_line = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     version = first_line.splitlines()[0].removeprefix("etcd Version: ")
     with etcd_server() as address:
-        write({s.name: answers_of(address, s) for s in SEQUENCES if not s.slow}, version)
+        write({s.name: answers_of(address, s) for s in RECORDED}, version)
     return 0
 
 

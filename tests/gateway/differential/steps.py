@@ -62,17 +62,23 @@ class Read:
 
     Attributes:
         stream: the name of the step that opened it.
-        items: how many.
+        items: how many at most.
+        until: the last one is the event of this type and key, and with the value `END`, if it is no deletion.
+            A watch that ends has no more items, either.
     """
 
     stream: str
     items: int
+    until: tuple[str, str] | None = None
 
     @property
     def path(self) -> str:
         """The endpoint."""
         return "/v3/watch"
 
+
+#: The value that ends a `Read`.
+END: Final = "end"
 
 Step: TypeAlias = Call | Watch | Read
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.gateway.differential.corpus import (
+    deviations,
     key_requests,
     lease_requests,
     malformed_requests,
@@ -22,6 +23,12 @@ SEQUENCES: Final[tuple[Sequence, ...]] = (
     *watch_requests.SEQUENCES,
     *malformed_requests.SEQUENCES,
     *other_requests.SEQUENCES,
+)
+
+#: The sequences whose answers are recorded.
+RECORDED: Final = (
+    *(sequence for sequence in SEQUENCES if not sequence.slow),
+    *deviations.SEQUENCES,
 )
 
 #: What etcd answered: written by `python -m tests.gateway.differential.recording`.

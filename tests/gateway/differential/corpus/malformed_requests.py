@@ -39,8 +39,8 @@ TEXTS: Final = Sequence(
 TYPES: Final = Sequence(
     "other_types",
     (
-        *puts('{"key": 5}', '{"key": true}', '{"key": null}', '{"key": {}}', '{"key": []}'),
-        *puts('{"key": [97]}', '{"key": ["YQ=="]}', '{"key": 1.5}'),
+        *puts('{"key": 5}', '{"key": true}', '{"key": null}', '{"key": {}}'),
+        *puts('{"key": ["YQ=="]}', '{"key": 1.5}'),
         *puts('{"key": "YQ==", "value": 5}', '{"key": "YQ==", "value": null}'),
         *puts('{"key": "YQ==", "lease": "abc"}', '{"key": "YQ==", "lease": true}'),
         *puts('{"key": "YQ==", "lease": ""}', '{"key": "YQ==", "lease": null}'),

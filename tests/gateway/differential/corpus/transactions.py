@@ -1,6 +1,6 @@
 """Transactions: comparisons, branches, nesting, errors.
 
-No operation is `null`: etcd 3.4 closes the connection without an answer.
+No operation is `null`: etcd 3.4 closes the connection without an answer. None has two kinds: etcd chooses at random.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from tests.gateway.differential.steps import Call, Json, Sequence, b64, call, ge
 TXN: Final = "/v3/kv/txn"
 
 
-def compare(key: str, end: str | None = None, **fields: Json) -> Json:
-    return {**keys(key, end), **fields}
+def compare(key: str, end: str = "", **fields: Json) -> Json:
+    return {**keys(key, end or None), **fields}
 
 
 def do_put(key: str, value: str = "t", **fields: Json) -> Json:
@@ -98,13 +98,9 @@ DEFAULTS: Final = Sequence(
         holds(compare("a", target="MOD", version=3)),
         holds(compare("a", target=0, result=0, version="3")),
         holds(compare("a", target=3, result=0, value=b64("7c"))),
-        holds(compare("a", target=9, version=3)),
-        holds(compare("a", result=9, version=3)),
-        holds(compare("a", result=-1, version=3)),
         holds(compare("a", target="VERSION", result="BOGUS", version=3)),
         holds(compare("a", target="BOGUS", version=3)),
         holds(compare("a", target="VERSION", result="equal", version=3)),
-        holds(compare("a", version=3, value=b64("7c"))),
         holds(compare("a", version=3, versionX=5)),
         holds({"target": "VALUE"}),
         holds({}),
@@ -219,8 +215,6 @@ ERRORS: Final = Sequence(
         txn([], [do_get("a", sort_order="BOGUS")]),
         txn([], [{"request_put": {"key": "!!"}}]),
         txn([], [{"request_put": [1]}]),
-        txn([], [{"request_put": {"key": b64("p")}, "request_range": {"key": b64("a")}}]),
-        txn([], [{"request_range": {"key": b64("a")}, "request_put": {"key": b64("p")}}]),
         call(TXN, {"compare": {"key": b64("a")}}),
         call(TXN, {"success": "none"}),
         call(TXN, {"success": [do_get(str(number)) for number in range(129)]}),

@@ -1,0 +1,52 @@
+"""What the gateway answers differently on purpose. Each sequence ends with the step that has another answer."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from tests.gateway.differential.corpus.transactions import compare, holds
+from tests.gateway.differential.steps import Call, Sequence, call, put
+
+
+class Deviation(NamedTuple):
+    """Attributes:
+    sequence: the last of its steps has another answer.
+    why: the reason.
+    """
+
+    sequence: Sequence
+    why: str
+
+
+def single(name: str, why: str, *steps: Call) -> Deviation:
+    return Deviation(Sequence(f"deviation_{name}", steps), why)
+
+
+DEVIATIONS: Final = (
+    single(
+        "negative_lease",
+        "leases of the machine have numbers above 0; no known client asks for another",
+        call("/v3/lease/grant", {"TTL": 700, "ID": -3}),
+    ),
+    single(
+        "key_of_numbers",
+        "Go's parser takes a JSON array of numbers as bytes; the JSON mapping of protobuf does not",
+        Call("/v3/kv/put", '{"key": [97]}'),
+    ),
+    single(
+        "empty_array_as_key",
+        "the same",
+        Call("/v3/kv/put", '{"key": []}'),
+    ),
+    *(
+        single(
+            f"unknown_{field}_{'below' if number < 0 else 'above'}",
+            "etcd 3.4 takes an unknown number as a comparison that holds; the gateway says what is wrong",
+            put("a", "1"),
+            holds(compare("a", version=3, **{field: number})),
+        )
+        for field, number in (("target", 9), ("result", 9), ("result", -1))
+    ),
+)
+
+SEQUENCES: Final = tuple(deviation.sequence for deviation in DEVIATIONS)
