@@ -14,7 +14,6 @@ from qcore.errors import (
     AccessRefused,
     ConfigError,
     DuplicateKey,
-    KeyTooLong,
     LeaseExists,
     LeaseNotFound,
     NotLeader,
@@ -27,7 +26,6 @@ from qcore.errors import (
     RevisionInFuture,
     StoreError,
     TooLarge,
-    TooManyOperations,
     Unauthenticated,
     ValueTooLarge,
 )
@@ -96,6 +94,18 @@ class EtcdError(Exception):
         }
 
 
+class InvalidRequest(EtcdError):
+    """A request that cannot be read. etcd has another code for the first message of a stream."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(Code.INVALID_ARGUMENT, text)
+
+    @property
+    def in_stream(self) -> EtcdError:
+        """The same in a stream."""
+        return EtcdError(Code.UNKNOWN, self.text)
+
+
 EMPTY_KEY: Final = (Code.INVALID_ARGUMENT, "etcdserver: key is not provided")
 KEY_NOT_FOUND: Final = (Code.INVALID_ARGUMENT, "etcdserver: key not found")
 VALUE_PROVIDED: Final = (Code.INVALID_ARGUMENT, "etcdserver: value is provided")
@@ -131,6 +141,7 @@ AUTH_FAILED: Final = (
     "etcdserver: authentication failed, invalid user ID or password",
 )
 USER_EMPTY: Final = (Code.INVALID_ARGUMENT, "etcdserver: user name is empty")
+INTERNAL: Final = (Code.INTERNAL, "etcdserver: internal error; the log of the gateway has more")
 PERMISSION_DENIED: Final = (Code.PERMISSION_DENIED, "etcdserver: permission denied")
 INVALID_TOKEN: Final = (Code.UNAUTHENTICATED, "etcdserver: invalid auth token")
 NO_LEADER: Final = (Code.UNAVAILABLE, "etcdserver: no leader")
@@ -169,7 +180,7 @@ def etcd_error(error: QcoreError, *, has_token: bool) -> EtcdError:
     for kind, known in _KNOWN:
         if isinstance(error, kind):
             return EtcdError(*known)
-    if isinstance(error, TooManyOperations | KeyTooLong | StoreError | ConfigError):
+    if isinstance(error, StoreError | ConfigError):
         return EtcdError(Code.INVALID_ARGUMENT, f"etcdserver: {error}")
     if isinstance(error, AccessRefused):
         return EtcdError(Code.PERMISSION_DENIED, f"etcdserver: {error}")

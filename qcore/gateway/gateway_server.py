@@ -179,8 +179,18 @@ def _bound(address: Address) -> Iterator[socket.socket]:
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
         family, _, _, _, where = found[0]
-        listener = socket.create_server(where[:2], family=family, backlog=_BACKLOG)
+        # With its protocol: asyncio switches Nagle's algorithm off only where it sees TCP.
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     except OSError as error:
+        raise TransportError(f"--listen {address}: {error.strerror}") from None
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(where)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
         why = "is in use: give another one" if error.errno == errno.EADDRINUSE else error.strerror
         raise TransportError(f"--listen {address}: cannot bind the address: {why}") from None
     with listener:
