@@ -70,7 +70,9 @@ _puts: st.SearchStrategy[Fields] = st.builds(
     },
     _keys,
     st.sampled_from(VALUES),
-    _optional({"lease": _leases, "prev_kv": _flags, "ignore_value": _flags, "ignore_lease": _flags}),
+    _optional(
+        {"lease": _leases, "prev_kv": _flags, "ignore_value": _flags, "ignore_lease": _flags}
+    ),
 )
 _gets: st.SearchStrategy[Fields] = st.builds(
     lambda where, more: {**where, **more},
@@ -113,15 +115,21 @@ def _compares(draw: st.DrawFn) -> Fields:
     return fields | draw(_optional({"result": results}))
 
 
+def _as_json(objects: list[Fields]) -> Json:
+    return [*objects]
+
+
 def _txns(depth: int) -> st.SearchStrategy[Fields]:
-    operations = [
+    operations: list[st.SearchStrategy[Fields]] = [
         _puts.map(lambda fields: {"request_put": fields}),
         _gets.map(lambda fields: {"request_range": fields}),
         _deletes.map(lambda fields: {"request_delete_range": fields}),
     ]
     if depth:
         operations.append(_txns(depth - 1).map(lambda fields: {"request_txn": fields}))
-    branch: st.SearchStrategy[Json] = st.lists(st.one_of(operations), max_size=PARTS).map(list[Json])
+    branch: st.SearchStrategy[Json] = st.lists(st.one_of(operations), max_size=PARTS).map(
+        list[Json]
+    )
     compares: st.SearchStrategy[Json] = st.lists(_compares(), max_size=PARTS).map(list[Json])
     return _optional({"compare": compares, "success": branch, "failure": branch})
 
@@ -154,7 +162,9 @@ _requests: st.SearchStrategy[Call] = st.one_of(
 def _watches(draw: st.DrawFn) -> Watching:
     key = draw(_keys)
     many = draw(st.booleans())
-    request: Fields = keys(key, "\x00" if draw(st.booleans()) else key + "\x7f") if many else keys(key)
+    request: Fields = (
+        keys(key, "\x00" if draw(st.booleans()) else key + "\x7f") if many else keys(key)
+    )
     request |= draw(_optional({"prev_kv": _flags, "start_revision": _revisions}))
     # Only the end of a range is a key that nothing else changes, so only there a filter can hide one of its two events.
     filters: list[Json] = draw(st.sampled_from(([], [], ["NOPUT"], ["NODELETE"]))) if many else []

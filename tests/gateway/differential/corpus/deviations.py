@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from tests.gateway.differential.corpus.transactions import compare, holds
-from tests.gateway.differential.steps import Call, Sequence, call, put
+from tests.gateway.differential.steps import Call, Sequence, call
 
 
 class Deviation(NamedTuple):
@@ -37,15 +36,6 @@ DEVIATIONS: Final = (
         "empty_array_as_key",
         "the same",
         Call("/v3/kv/put", '{"key": []}'),
-    ),
-    *(
-        single(
-            f"unknown_{field}_{'below' if number < 0 else 'above'}",
-            "etcd 3.4 takes an unknown number as a comparison that holds; the gateway says what is wrong",
-            put("a", "1"),
-            holds(compare("a", version=3, **{field: number})),
-        )
-        for field, number in (("target", 9), ("result", 9), ("result", -1))
     ),
 )
 

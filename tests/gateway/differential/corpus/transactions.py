@@ -55,14 +55,19 @@ COMPARISONS: Final = Sequence(
         ),
         *(
             holds(
-                compare("a", target=target, result=result, **{field: f"<{name}.header.revision>"})
+                {
+                    **keys("a"),
+                    "target": target,
+                    "result": result,
+                    field: f"<{name}.header.revision>",
+                }
             )
             for target, field in (("CREATE", "create_revision"), ("MOD", "mod_revision"))
             for result in (0, 1, 2, 3)
             for name in ("a1", "a3")
         ),
         *(
-            holds(compare("zz", target=target, result=result, **{field: 0}))
+            holds({**keys("zz"), "target": target, "result": result, field: 0})
             for target, field in (
                 ("VERSION", "version"),
                 ("CREATE", "createRevision"),
@@ -98,6 +103,12 @@ DEFAULTS: Final = Sequence(
         holds(compare("a", target="MOD", version=3)),
         holds(compare("a", target=0, result=0, version="3")),
         holds(compare("a", target=3, result=0, value=b64("7c"))),
+        holds(compare("a", target=9, version=3)),
+        holds(compare("a", target=9, version=4)),
+        holds(compare("a", result=9, version=3)),
+        holds(compare("a", result=9, version=4)),
+        holds(compare("a", result=-1, version=3)),
+        holds(compare("zz", result=-1, version=3)),
         holds(compare("a", target="VERSION", result="BOGUS", version=3)),
         holds(compare("a", target="BOGUS", version=3)),
         holds(compare("a", target="VERSION", result="equal", version=3)),
