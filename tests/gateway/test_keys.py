@@ -1,4 +1,4 @@
-"""Keys, ranges and transactions through the gateway: what etcd's clients rely on, to the letter."""
+"""Keys, ranges and transactions through the gateway: exactly what etcd's clients rely on."""
 
 from __future__ import annotations
 

@@ -18,7 +18,13 @@ from qcore.gateway.etcd_errors import (
 )
 from qcore.gateway.json_forms import Fields, message
 from qcore.gateway.machine_access import Machine, range_fields
-from qcore.gateway.ranges_of_keys import Found, RangeRequest, kv_message, range_message, read_range
+from qcore.gateway.operations.ranges_of_keys import (
+    Found,
+    RangeRequest,
+    kv_message,
+    range_message,
+    read_range,
+)
 from qcore.kv.key_values import Json, data_json
 
 _RESULTS: Final = ("EQUAL", "GREATER", "LESS", "NOT_EQUAL")
