@@ -191,7 +191,8 @@ def _bound(address: Address) -> Iterator[socket.socket]:
         listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
-        why = "is in use: give another one" if error.errno == errno.EADDRINUSE else error.strerror
+        in_use = error.errno == errno.EADDRINUSE
+        why = "it is in use: give another one" if in_use else str(error.strerror)
         raise TransportError(f"--listen {address}: cannot bind the address: {why}") from None
     with listener:
         yield listener

@@ -96,7 +96,8 @@ def etcd(
     missing = [name for name in _EXTRA if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(
-            f"{' and '.join(missing)} not installed: pip install 'qcore-raft[gateway]'"
+            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed: "
+            "pip install 'qcore-raft[gateway]'"
         )
     import asyncio
 
