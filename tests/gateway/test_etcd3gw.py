@@ -1,6 +1,7 @@
 """`etcd3gw`, a client of etcd's gateway that others wrote, runs its examples and its tests on qcore's gateway.
 
-Both are unchanged. The examples connect to the default port of etcd: `tests.gateway.redirected` sends them to the gateway.
+Both are unchanged. The examples connect to the default port of etcd, and `tests.gateway.redirected` lets them reach the
+gateway.
 """
 
 from __future__ import annotations
