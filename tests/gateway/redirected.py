@@ -17,7 +17,7 @@ from collections.abc import Callable
 from functools import partial, wraps
 from typing import Final
 
-#: The port that clients of etcd use if nothing else is said.
+#: The port that clients of etcd use by default.
 ETCD_PORT: Final = 2379
 
 

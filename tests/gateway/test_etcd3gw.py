@@ -44,7 +44,7 @@ def command(gateway: GatewayProcess, *module: str) -> list[str]:
 
 @pytest.fixture
 def client(shared_gateway: GatewayProcess) -> Etcd3Client:
-    """A client. Other tests use the same keys, so each one uses its own."""
+    """A client. Other tests use the same keys, so each one uses another."""
     return client_of(shared_gateway)
 
 

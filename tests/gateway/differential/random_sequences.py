@@ -101,6 +101,8 @@ _gets: st.SearchStrategy[Fields] = st.builds(
 _deletes: st.SearchStrategy[Fields] = st.builds(
     lambda where, more: {**where, **more}, _ranges, _optional({"prev_kv": _flags})
 )
+#: Those of transactions have an end: see `corpus/deviations.py`.
+_bounded_deletes = _deletes.filter(lambda fields: fields.get("range_end") != b64("\x00"))
 
 
 @st.composite
@@ -128,7 +130,7 @@ def _txns(depth: int) -> st.SearchStrategy[Fields]:
     operations: list[st.SearchStrategy[Fields]] = [
         _puts.map(lambda fields: {"request_put": fields}),
         _gets.map(lambda fields: {"request_range": fields}),
-        _deletes.map(lambda fields: {"request_delete_range": fields}),
+        _bounded_deletes.map(lambda fields: {"request_delete_range": fields}),
     ]
     if depth:
         operations.append(_txns(depth - 1).map(lambda fields: {"request_txn": fields}))

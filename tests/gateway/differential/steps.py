@@ -43,7 +43,7 @@ class Watch:
     Attributes:
         name: by which later steps refer to the stream, and to its first answer.
         body: one JSON object for each message of the stream.
-        lines: how many messages are read at once.
+        lines: how many messages are read.
     """
 
     name: str

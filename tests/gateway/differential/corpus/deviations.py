@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from tests.gateway.differential.steps import Call, Sequence, call
+from tests.gateway.differential.corpus.transactions import do_delete, do_put
+from tests.gateway.differential.steps import Call, Sequence, call, put, txn
 
 
 class Deviation(NamedTuple):
@@ -36,6 +37,12 @@ DEVIATIONS: Final = (
         "empty_array_as_key",
         "the same",
         Call("/v3/kv/put", '{"key": []}'),
+    ),
+    single(
+        "put_and_delete_to_the_end",
+        "etcd 3.4 refuses a put and a deletion of one key, but overlooks a range without an end",
+        put("a", "1"),
+        txn([], [do_put("a"), do_delete("a", "\x00")]),
     ),
 )
 
