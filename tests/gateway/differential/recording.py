@@ -6,7 +6,6 @@ Run it when the corpus or the version of etcd changes. It needs etcd in the PATH
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from typing import cast
@@ -14,7 +13,7 @@ from typing import cast
 from tests.gateway.differential.comparison import Comparison, Difference
 from tests.gateway.differential.corpus import ANSWERS, RECORDED
 from tests.gateway.differential.exchange import Answer, run_on
-from tests.gateway.differential.servers import ETCD, etcd_server
+from tests.gateway.differential.servers import ETCD, etcd_server, installed_version
 from tests.gateway.differential.steps import Json, Sequence, Step
 
 #: The recorded answers of each sequence, in the order of its steps.
@@ -62,6 +61,11 @@ def recorded() -> Recorded:
     }
 
 
+def recorded_version() -> str:
+    """The version of etcd that gave the recorded answers."""
+    return str(json.loads(ANSWERS.read_text(encoding="utf-8"))["etcd"])
+
+
 def write(answers: Recorded, version: str) -> None:
     """Write the file, with one answer in a line."""
     blocks = [
@@ -79,11 +83,8 @@ def main() -> int:
     if ETCD is None:
         sys.stderr.write("etcd is not in the PATH: install Debian's package etcd-server\n")
         return 2
-    command = [ETCD, "--version"]
-    first_line = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    version = first_line.splitlines()[0].removeprefix("etcd Version: ")
     with etcd_server() as address:
-        write({s.name: answers_of(address, s) for s in RECORDED}, version)
+        write({s.name: answers_of(address, s) for s in RECORDED}, installed_version())
     return 0
 
 
