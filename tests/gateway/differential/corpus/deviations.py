@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from tests.gateway.differential.corpus.transactions import do_delete, do_put
-from tests.gateway.differential.steps import Call, Sequence, call, put, txn
+from tests.gateway.differential.steps import Call, Read, Sequence, Step, Watch, call, put, txn
 
 
 class Deviation(NamedTuple):
@@ -18,7 +18,7 @@ class Deviation(NamedTuple):
     why: str
 
 
-def single(name: str, why: str, *steps: Call) -> Deviation:
+def single(name: str, why: str, *steps: Step) -> Deviation:
     return Deviation(Sequence(f"deviation_{name}", steps), why)
 
 
@@ -37,6 +37,19 @@ DEVIATIONS: Final = (
         "empty_array_as_key",
         "the same",
         Call("/v3/kv/put", '{"key": []}'),
+    ),
+    single(
+        "later_message_is_no_json",
+        "etcd takes a wrong message behind the first one as the end of the messages; the gateway says what is wrong",
+        call("/v3/lease/grant", {"TTL": 700, "ID": 4242}),
+        Call("/v3/lease/keepalive", '{"ID": 4242} bad'),
+    ),
+    single(
+        "later_message_of_a_watch",
+        "the same",
+        Watch("w", '{"create_request": {"key": "YQ=="}}{"create_request": {"key": "!!"}}'),
+        put("a", "1"),
+        Read("w", 1),
     ),
     single(
         "put_and_delete_to_the_end",

@@ -213,11 +213,6 @@ MALFORMED: Final = Sequence(
         Call("/v3/watch", '{"create_request": {"start_revision": "x"}}'),
         Call("/v3/watch", '{"create_request": {"key": "YQ==", "filters": ["BOGUS"]}}'),
         Call("/v3/watch", method="GET"),
-        Watch("then_bad", create("a") + " bad"),
-        Watch("then_wrong", create("a") + '{"create_request": {"key": "!!"}}'),
-        put("a", "1"),
-        Read("then_bad", 1),
-        Read("then_wrong", 1),
     ),
 )
 
