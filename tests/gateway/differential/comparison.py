@@ -16,6 +16,7 @@ class How(Enum):
     """How two values of a field are compared."""
 
     ORDER = "mapped by order: the same revisions on one side are the same on the other, and grow in the same order"
+    STATE = "mapped by order, or between that revision and the next one: then both name the same state"
     LEASE = "mapped one to one"
     NUMBER = "both are an int64 as a text"
     TEXT = "both are a text"
@@ -52,6 +53,11 @@ RULES: Final = (
     Rule("/v3/cluster/member/list:members", How.MEMBERS, "members are nodes of etcd, or gateways"),
     Rule("*error", How.PARSER, "Go's parsers word it in their own way"),
     Rule("*message", How.PARSER, "Go's parsers word it in their own way"),
+    Rule(
+        "/v3/kv/txn:*responses/*/header/revision",
+        How.STATE,
+        "ahead of the first change, the gateway names the revision of the transaction minus 1",
+    ),
     Rule("*revision", How.ORDER, "a revision of qcore is a position in its log"),
     Rule("*lease/leases:leases", How.ANY_ORDER, "etcd lists them in the order of a hash table"),
     Rule("*lease/timetolive:keys", How.ANY_ORDER, "etcd lists them in the order of a hash table"),
@@ -150,6 +156,9 @@ class Comparison:
     def _compare_by(self, how: How, path: str, one: Json, other: Json) -> None:
         if how is How.ORDER:
             self._compare_revisions(path, one, other)
+        elif how is How.STATE:
+            if not self._same_state(_int64(one), _int64(other)):
+                self._compare_revisions(path, one, other)
         elif how is How.LEASE:
             self._compare_leases(path, one, other)
         elif how is How.MEMBERS:
@@ -186,6 +195,14 @@ class Comparison:
                 self._report(path, one, other, f"not in order with {earlier} and {its_pair}")
                 return
         self._revisions[left] = right
+
+    def _same_state(self, left: int | None, right: int | None) -> bool:
+        """Whether `right` is at or behind the pair of `left`, and ahead of the pair of the next revision, if known."""
+        known = self._revisions.get(left or 0)
+        if left is None or right is None or known is None:
+            return False
+        later = [pair for revision, pair in self._revisions.items() if revision > left]
+        return known == right or (known < right < min(later, default=0))
 
     def _compare_leases(self, path: str, one: Json, other: Json) -> None:
         if not isinstance(one, str) or not isinstance(other, str) or _int64(other) is None:

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Final
 
 from tests.gateway.differential.steps import END, Call, Json, Read, Step, Watch, b64, resolve
@@ -162,12 +163,13 @@ class Run:
     """One server takes the steps of one sequence.
 
     Args:
-        address: `host:port`.
+        addresses: `host:port`; several, separated by commas, if they serve one store: then they take turns.
     """
 
-    def __init__(self, address: str) -> None:
-        self._address = address
-        self._connection = _connect(address)
+    def __init__(self, addresses: str) -> None:
+        self._connections = [_connect(address) for address in addresses.split(",")]
+        self._addresses = cycle(addresses.split(","))
+        self._turns = cycle(self._connections)
         self._named: dict[str, Json] = {}
         self._streams: dict[str, Stream] = {}
 
@@ -180,7 +182,7 @@ class Run:
             return Answer(stream.status, stream.kind, tuple(stream.items(step.items)))
         body = resolve(step.body, self._named).encode("utf-8", "surrogateescape")
         if isinstance(step, Watch):
-            stream = self._streams[step.name] = Stream(self._address, step.path, body)
+            stream = self._streams[step.name] = Stream(next(self._addresses), step.path, body)
             answer = Answer(stream.status, stream.kind, tuple(stream.messages(step.lines)))
         else:
             answer = self._call(step, body)
@@ -208,26 +210,26 @@ class Run:
         """End all connections."""
         for stream in self._streams.values():
             stream.close()
-        self._connection.close()
+        for connection in self._connections:
+            connection.close()
 
     def _call(self, step: Call, body: bytes) -> Answer:
+        connection = next(self._turns)
         try:
-            self._connection.request(
-                step.method, step.path, body if step.method == "POST" else None
-            )
-            response = self._connection.getresponse()
+            connection.request(step.method, step.path, body if step.method == "POST" else None)
+            response = connection.getresponse()
             content = response.read()
         except (OSError, http.client.HTTPException):
-            self._connection.close()
+            connection.close()
             return Answer(0, "", ())
         kind = response.getheader("Content-Type", "")
         return Answer(response.status, kind, documents_of(kind, content))
 
 
 @contextmanager
-def run_on(address: str) -> Iterator[Run]:
+def run_on(addresses: str) -> Iterator[Run]:
     """A run with an empty store, whose connections are closed at its end."""
-    run = Run(address)
+    run = Run(addresses)
     try:
         run.empty_store()
         yield run

@@ -91,6 +91,7 @@ MISTAKES: dict[str, tuple[str, Mistake]] = {
     "succeeded is left out": ("comparisons", once(r', "succeeded": true', "")),
     "the wrong branch": ("branches", once(r'"response_range"', '"response_put"')),
     "no header of inner answers": ("nested", once(r'"response_put": {"header": {[^}]*}}', '"response_put": {}')),
+    "another revision of an inner answer": ("nested", once(r'(put": {"header": {"revision": ")', r"\g<1>9")),
     "another code": ("unknown_leases", once(r'"code": 5', '"code": 3')),
     "another status": ("unknown_leases", once(r"^\[404", "[400")),
     "another text": ("unknown_leases", once("requested lease not found", "lease not found")),

@@ -10,6 +10,7 @@ from typing import Final
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from qcore.testing import LocalCluster
 from tests.gateway.differential.comparison import Comparison, Difference
 from tests.gateway.differential.corpus import RECORDED, SEQUENCES
 from tests.gateway.differential.exchange import run_on
@@ -24,7 +25,7 @@ from tests.gateway.differential.recording import (
 )
 from tests.gateway.differential.servers import ETCD, etcd_server, installed_version
 from tests.gateway.differential.steps import Sequence, Step
-from tests.gateway.gateway_process import gateway_and_cluster
+from tests.gateway.gateway_process import GatewayProcess
 
 pytestmark = [
     pytest.mark.long,
@@ -49,9 +50,14 @@ def etcd() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a gateway, in front of three nodes."""
-    with gateway_and_cluster(tmp_path_factory.mktemp("gateway"), nodes=3) as started:
-        yield started.address
+    """The addresses of two gateways, in front of three nodes. They take turns, since any of them is as good."""
+    logs = tmp_path_factory.mktemp("gateways")
+    with LocalCluster(3, machine="kv") as cluster, ExitStack() as stack:
+        started = [
+            stack.enter_context(GatewayProcess(list(cluster.endpoints), logs / f"{number}.log"))
+            for number in range(2)
+        ]
+        yield ",".join(gateway.address for gateway in started)
 
 
 def first_difference(first: str, second: str, steps: tuple[Step, ...]) -> Difference | None:
