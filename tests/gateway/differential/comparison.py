@@ -16,7 +16,9 @@ class How(Enum):
     """How two values of a field are compared."""
 
     ORDER = "mapped by order: the same revisions on one side are the same on the other, and grow in the same order"
-    STATE = "mapped by order, or between that revision and the next one: then both name the same state"
+    STATE = (
+        "mapped by order, or between that revision and the next one: then both name the same state"
+    )
     LEASE = "mapped one to one"
     NUMBER = "both are an int64 as a text"
     TEXT = "both are a text"

@@ -196,12 +196,13 @@ def sequences(draw: st.DrawFn, most: int = 20) -> tuple[Step, ...]:
             compacted = compacted or one.path == COMPACT
             steps.append(Call(one.path, _refer(one.body, number), f"s{number}"))
             continue
+        request = dict(one.request)
         if compacted:
             # Soon after a compaction, etcd forgets the deletions of the compacted revision.
-            one.request.pop("start_revision", None)
-        past = past or "start_revision" in one.request
+            request.pop("start_revision", None)
+        past = past or "start_revision" in request
         name = f"s{number}"
-        body = _refer(json.dumps({"create_request": one.request}), number)
+        body = _refer(json.dumps({"create_request": request}), number)
         steps.append(Watch(name, body))
         ends.append(put(one.key, END))
         if one.deleted:
