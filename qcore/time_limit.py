@@ -33,7 +33,7 @@ class TimeLimit:
             raise RuntimeError("a time limit is for code that runs in a task")
         self._task, self._cancelling = task, task.cancelling()
         if self._seconds is not None:
-            self._timer = asyncio.get_running_loop().call_later(self._seconds, self._end)
+            self._timer = asyncio.get_running_loop().call_later(self._seconds, self.end)
         return self
 
     async def __aexit__(
@@ -51,7 +51,8 @@ class TimeLimit:
         if task.uncancel() <= self._cancelling and isinstance(error, asyncio.CancelledError):
             raise TimeoutError from error
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """End the block now, as if the time were over."""
         if self._task is not None:
             self._is_over = True
             self._task.cancel()
@@ -64,6 +65,7 @@ def time_limit(seconds: float | None) -> TimeLimit:
         ConfigError: it is no number of seconds from 0 on.
         TimeoutError: from the end of the context: the time was over, and the block was cancelled.
     """
-    if seconds is not None and not seconds >= 0:
+    given: object = seconds
+    if given is not None and not (isinstance(given, int | float) and given >= 0):
         raise ConfigError(f"{seconds!r} is no number of seconds from 0 on")
     return TimeLimit(seconds)

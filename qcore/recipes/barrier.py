@@ -88,6 +88,8 @@ class Barrier:
         self._shared = lease
         if lease is None:
             self._new_lease()  # checks the arguments now
+        #: What finds out whether a round has released a participant, also after its task was cancelled.
+        self._finding: dict[asyncio.Future[int | None], None] = {}
         self._prefix = prefix_of("barrier", name)
         self._waiting = f"{self._prefix}waiting/"
         self._line = TicketQueue(kv, self._waiting)
@@ -159,7 +161,11 @@ class Barrier:
                 outcome.round = await self._wait_released(ticket)
         except LeaseLost:
             outcome.is_known = False
-            outcome.round = await self._find_out(place)
+            # Not cancelled with this task: it deletes a key that has no lease.
+            finding = asyncio.ensure_future(self._find_out(place))
+            self._finding[finding] = None
+            finding.add_done_callback(self._found)
+            outcome.round = await asyncio.shield(finding)
             outcome.is_known = True
             if outcome.round is None:
                 raise
@@ -278,6 +284,11 @@ class Barrier:
                 outcome.is_known = True
         except (TimeoutError, QcoreError):
             entering.cancel()  # the outcome stays unknown, which `wait` says
+
+    def _found(self, finding: asyncio.Future[int | None]) -> None:
+        del self._finding[finding]
+        if not finding.cancelled():
+            finding.exception()  # the task that waits for it gets it
 
     async def _find_out(self, place: _Place) -> int | None:
         """Take a ticket back, and return the round that has released it; None if there was none.

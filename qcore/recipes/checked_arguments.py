@@ -65,6 +65,11 @@ def kept_text(name: str, value: object, most: int) -> str:
     return checked_text(name, value)[:most].encode(errors="replace").decode()
 
 
+def is_number(value: object) -> bool:
+    """Whether an argument is a number. A `bool` is none, although Python counts it as one."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def checked_text(name: str, value: object) -> str:
     """The argument, if it is a text.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from qcore.errors import ConfigError, RemoteProtocolError, WatchCompacted
 from qcore.kv.key_values import KeyVersion, Page, TxnResult
 from qcore.kv.txn_parts import Range
+from qcore.recipes.checked_arguments import checked_text
 
 if TYPE_CHECKING:
     from qcore.kv.key_watches import KeyWatch
@@ -88,6 +89,7 @@ def prefix_of(recipe: str, name: str) -> str:
     Raises:
         ConfigError: the name cannot be used.
     """
+    checked_text(f"name of the {recipe}", name)
     if not name or "" in name.split("/"):
         raise ConfigError(
             f"{recipe}: the name {name!r} is empty, or has an empty part: write it like 'jobs/nightly'"

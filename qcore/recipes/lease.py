@@ -20,6 +20,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from qcore.errors import ConfigError, LeaseNotFound, QcoreError
+from qcore.recipes.cancelled_waits import to_its_end
+from qcore.recipes.checked_arguments import is_number, shown
 from qcore.recipes.recipe_errors import LeaseLost
 from qcore.time_limit import time_limit
 
@@ -65,10 +67,12 @@ class Lease:
         ttl_s: float = DEFAULT_TTL_S,
         max_drift: float = DEFAULT_MAX_DRIFT,
     ) -> None:
-        if not 0.1 <= ttl_s < 1e9:
-            raise ConfigError(f"ttl_s: {ttl_s!r} is no number of seconds from 0.1 to below 1e9")
-        if not 0 <= max_drift < 1:
-            raise ConfigError(f"max_drift: {max_drift!r} is no share from 0 on and below 1")
+        if not (is_number(ttl_s) and 0.1 <= ttl_s < 1e9):
+            raise ConfigError(
+                f"ttl_s: {shown(ttl_s)} is no number of seconds from 0.1 to below 1e9"
+            )
+        if not (is_number(max_drift) and 0 <= max_drift < 1):
+            raise ConfigError(f"max_drift: {shown(max_drift)} is no share from 0 on and below 1")
         self._kv = kv
         self._now_us = kv.runtime.monotonic_us
         self.ttl_s = ttl_s
@@ -79,6 +83,8 @@ class Lease:
         self._lost: LeaseLost | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._keeper: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[bool] | None = None
+        self._is_abandoned = False
         self._on_lost: dict[object, Callable[[LeaseLost], object]] = {}
         self._last_error: QcoreError | None = None
         self._names = 0
@@ -202,15 +208,31 @@ class Lease:
         task.add_done_callback(lambda done: self._running.pop(done, None))
         return task
 
-    async def close(self) -> None:
+    async def close(self) -> bool:
         """Stop keeping the lease alive, and revoke it, which deletes its keys. May be called again.
 
         If the cluster cannot be reached, this takes at most as long as the lease may live. Then the lease ends by
-        itself.
+        itself. If the caller is cancelled meanwhile, it waits nevertheless, so that nothing stays behind.
+
+        Returns:
+            Whether it is known that the keys are deleted, if there was a lease.
         """
         keeper, self._keeper = self._keeper, None
-        if keeper is None:
-            return
+        if keeper is not None:
+            self._closing = asyncio.get_running_loop().create_task(self._close(keeper))
+        if self._closing is None:
+            return True
+        if self._is_abandoned:
+            return False
+        try:
+            return await to_its_end(self._closing)
+        except (
+            GeneratorExit
+        ):  # Python closes a coroutine outside its task, which must not await a second time
+            self._is_abandoned = True
+            raise
+
+    async def _close(self, keeper: asyncio.Task[None]) -> bool:
         keeper.cancel()
         await asyncio.wait([keeper])
         patience_s = max(self.remaining_s(), self.ttl_s / _KEEPS_PER_TTL)
@@ -219,9 +241,14 @@ class Lease:
         if self._running:
             await asyncio.wait(self._running, timeout=patience_s)
         # Whatever fails here, nothing keeps the lease alive any more.
-        with contextlib.suppress(QcoreError, TimeoutError):
+        try:
             async with time_limit(patience_s):
                 await self._kv.revoke(self._lease_id)
+        except LeaseNotFound:
+            return True
+        except (QcoreError, TimeoutError):
+            return False
+        return True
 
     async def _keep(self, sent_us: int) -> None:
         """Keep the lease alive until it is lost. If it ends by an error, the lease is lost, too."""
@@ -283,10 +310,10 @@ class Lease:
     def _call_all(self) -> None:
         calls, self._on_lost = self._on_lost, {}
         why, loop = self._lost or LeaseLost(self._why_late()), asyncio.get_running_loop()
-        for call in calls.values():
-            loop.call_soon(
-                call, why
-            )  # each by itself, so that an error in one does not stop the others
+        for (
+            call
+        ) in calls.values():  # each by itself, so that an error in one does not stop the others
+            loop.call_soon(call, why)
 
 
 class LeaseGuard:

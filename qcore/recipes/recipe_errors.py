@@ -17,7 +17,10 @@ class LeaseLost(QcoreError):
 
 
 class NotAcquired(QcoreError, TimeoutError):
-    """It was not this one's turn before the time was over. Nothing is held, and nothing waits any more."""
+    """It was not this one's turn before the time was over. Nothing is held, and nothing waits any more.
+
+    If the cluster could not be reached, its place in the line ends with its lease.
+    """
 
 
 class NotAvailable(QcoreError, LookupError):

@@ -46,6 +46,8 @@ class Acquirer:
         self._line = TicketQueue(kv, prefix)
         if lease is None:
             self._new_lease()  # checks the arguments now
+        elif not isinstance(lease, Lease):
+            raise ConfigError(f"lease: {shown(lease)} is no Lease")
 
     async def acquire(
         self,
@@ -63,7 +65,8 @@ class Acquirer:
         Args:
             rule: when it is its turn.
             value, kind: of its ticket.
-            timeout_s: how long to wait; None for any time. With 0 it fails: for one attempt there is `try_acquire`.
+            timeout_s: how long to wait; None for any time. With 0 it fails: for one attempt there is `try_acquire`. If
+                the cluster cannot be reached when the time is over, it takes up to the time to live longer to leave.
             before_joining: awaited before it joins the line. It is tried again if the cluster cannot be reached.
 
         Raises:
@@ -73,16 +76,15 @@ class Acquirer:
             QcoreError: the cluster rejects a request.
         """
         last_error: QcoreError | None = None
-        is_in_line = False
+        holding: Holding | None = None
         try:
             async with time_limit(timeout_s):
                 while True:
                     try:
-                        is_in_line = False
+                        holding = None
                         if before_joining is not None:
                             await before_joining()
                         holding = await self._join(value, kind)
-                        is_in_line = True
                         await self._wait_turn(holding, rule)
                     except QcoreError as error:
                         is_lost = isinstance(error, LeaseLost) and self._shared is None
@@ -93,8 +95,9 @@ class Acquirer:
                     else:
                         return Held(holding)
         except TimeoutError:
+            is_silent = holding is None or holding.is_unconfirmed
             reason = (
-                "others are before it in the line" if is_in_line else "the cluster did not answer"
+                "the cluster did not answer" if is_silent else "others are before it in the line"
             )
             why = last_error_text(last_error)
             raise NotAcquired(f"not acquired within {timeout_s:g} s: {reason}{why}") from None

@@ -27,6 +27,7 @@ class Holding:
     Attributes:
         handles: the handles that were not released.
         on_release: called when the last handle is released.
+        is_unconfirmed: whether it was released, and the cluster has not confirmed that.
     """
 
     def __init__(self, line: TicketQueue, ticket: Ticket, *, owns_lease: bool) -> None:
@@ -34,6 +35,7 @@ class Holding:
         self.ticket = ticket
         self._owns_lease = owns_lease
         self.handles = 0
+        self.is_unconfirmed = False
         self.on_release: Callable[[], object] = lambda: None
 
     async def release(self) -> None:
@@ -41,7 +43,7 @@ class Holding:
         self.on_release()
         lease = self.ticket.lease
         if self._owns_lease:
-            await lease.close()
+            self.is_unconfirmed = not await lease.close()
         else:
             # The lease lives on, so a cancellation here must not leave the ticket in the line.
             await asyncio.shield(lease.run(self.line.leave(self.ticket)))

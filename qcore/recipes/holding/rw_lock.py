@@ -103,7 +103,8 @@ class RWLock:
         """Acquire the lock for reading. It waits also while the cluster cannot be reached.
 
         Args:
-            timeout_s: how long to wait, seconds; None for any time.
+            timeout_s: how long to wait, seconds; None for any time. If the cluster cannot be reached when it is over,
+                this takes up to `ttl_s` longer.
             label: names the program for people; see `line`.
 
         Raises:

@@ -89,7 +89,8 @@ class Semaphore(TaskContexts):
         """Acquire a permit, and return it as held. It waits also while the cluster cannot be reached.
 
         Args:
-            timeout_s: how long to wait, seconds; None for any time.
+            timeout_s: how long to wait, seconds; None for any time. If the cluster cannot be reached when it is over,
+                this takes up to `ttl_s` longer.
             label: names the program for people; see `line`.
 
         Raises:

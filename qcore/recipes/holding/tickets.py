@@ -82,7 +82,7 @@ def nothing_before(before: Sequence[KeyVersion]) -> WaitFor | None:
 def kind_of(key: bytes) -> str:
     """The kind of the ticket with this key; empty if it has none."""
     lease_number_kind = key.rpartition(b"/")[2].split(b"-", 2)
-    return lease_number_kind[2].decode() if len(lease_number_kind) == 3 else ""
+    return lease_number_kind[2].decode(errors="replace") if len(lease_number_kind) == 3 else ""
 
 
 class TicketQueue:

@@ -95,6 +95,23 @@ class QueueConsumer:
             if self._tried:
                 self._settling = self.lease.run(self._settle())
 
+    async def close(self) -> None:
+        """Delete the key of the consumer, which makes an end of attempts to claim. It tries until the lease is lost.
+
+        The items that it has claimed stay claimed.
+        """
+        if self._settling is not None:
+            await asyncio.wait([self._settling])
+        while self.lease.lost is None:
+            try:
+                await self._kv.delete(self._taker)
+            except QcoreError as error:
+                if not is_temporary(error):
+                    raise
+                await asyncio.sleep(PAUSE_S)
+            else:
+                return
+
     async def _next(self, wait: bool) -> QueueItem | None:
         while True:
             line = await QueueLine.read(self._kv, self._keys)

@@ -65,6 +65,8 @@ class QueuePuts:
 
     async def put(self, items: Sequence[str | bytes], timeout_s: float | None) -> list[int]:
         """Add items, all or none, and return their numbers. See `Queue.put_many`."""
+        if not isinstance(items, Sequence):
+            raise ConfigError(f"items: {shown(items)} is no list of items")
         if len(items) > MAX_ITEMS:
             raise ConfigError(
                 f"{len(items)} items are more than the {MAX_ITEMS} that one transaction can add: call put_many for "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self
 
@@ -12,12 +13,13 @@ from qcore.errors import ConfigError, QcoreError
 from qcore.kv.txn_parts import Condition, Delete, Put, Range
 from qcore.recipes.checked_arguments import whole_number
 from qcore.recipes.lease import DEFAULT_MAX_DRIFT, DEFAULT_TTL_S, Lease, LeaseGuard
+from qcore.recipes.outliving import outlive
 from qcore.recipes.queues.queue_consumer import QueueConsumer
 from qcore.recipes.queues.queue_keys import Marker, QueueKeys
 from qcore.recipes.queues.queue_puts import QueuePuts
 from qcore.recipes.recipe_errors import LeaseLost, NotAcquired, is_temporary
 from qcore.recipes.retries import PAUSE_S, last_error_text
-from qcore.time_limit import time_limit
+from qcore.time_limit import TimeLimit, time_limit
 
 if TYPE_CHECKING:
     from qcore.kv.kv_client import KeyValue
@@ -127,6 +129,8 @@ class Queue:
         self._turn = asyncio.Lock()
         self._consumer: QueueConsumer | None = None
         self._is_closed = False
+        #: Those of the tasks that wait for an item.
+        self._waiting: dict[TimeLimit, None] = {}
         if lease is None:
             self._new_lease()  # checks the arguments now
 
@@ -204,7 +208,7 @@ class Queue:
         """
         last_error: QcoreError | None = None
         try:
-            async with time_limit(timeout_s), self._turn:
+            async with self._until_closed(timeout_s), self._turn:
                 while True:
                     try:
                         return await self._next()
@@ -216,6 +220,7 @@ class Queue:
                         last_error = error
                         await asyncio.sleep(PAUSE_S)
         except TimeoutError:
+            self._check_open()
             why = last_error_text(last_error)
             raise NotAcquired(
                 f"queue {self.name} had no item within {timeout_s:g} s{why}"
@@ -244,9 +249,29 @@ class Queue:
         Tasks that wait for an item get a `ConfigError`. Puts are still possible.
         """
         self._is_closed = True
+        for limit in self._waiting:
+            limit.end()
         consumer, self._consumer = self._consumer, None
-        if consumer is not None and self._shared is None:
+        if consumer is None:
+            return
+        if self._shared is None:
             await consumer.lease.close()
+        else:
+            await outlive(self._shared, self._leave(consumer))
+
+    async def _leave(self, consumer: QueueConsumer) -> None:
+        async with self._turn:  # who waited for an item has left then
+            await consumer.close()
+
+    @asynccontextmanager
+    async def _until_closed(self, timeout_s: float | None) -> AsyncIterator[None]:
+        """A time limit that is over, too, when the queue is closed."""
+        async with time_limit(timeout_s) as limit:
+            self._waiting[limit] = None
+            try:
+                yield
+            finally:
+                del self._waiting[limit]
 
     # -- the state of the queue ------------------------------------------------------------------
 

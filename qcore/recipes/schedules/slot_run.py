@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from dataclasses import replace
 from types import TracebackType
@@ -158,6 +159,11 @@ class SlotRun(EndingClaim):
             return bool(found) and self._keys.record_of(found[0]) == ended
 
         parts: list[TxnOperation] = [Put(key, ended.to_text()), Delete(self._keys.running)]
-        await self._end_by(state, parts, was_by_this, [Range(key)])
+        try:
+            await self._end_by(state, parts, was_by_this, [Range(key)])
+        except asyncio.CancelledError:
+            if self._guard is None:
+                await self.lease.close()  # it waits for what goes on
+            raise
         if self._guard is None:  # else the context closes the lease; it guards its block until then
             await self.lease.close()
