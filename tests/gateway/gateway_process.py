@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from qcore.processes import free_ports, wait_for
-from qcore.testing import LocalCluster
 
 #: Seconds that a process may take to start or to end, on a busy machine.
 PATIENCE_S = 60
@@ -73,13 +70,3 @@ class GatewayProcess:
         self.kill()
         if error is None:
             assert "Traceback" not in self.text(), self.text()[-4000:]
-
-
-@contextmanager
-def gateway_and_cluster(directory: Path, nodes: int = 1) -> Iterator[GatewayProcess]:
-    """A gateway in front of a new cluster."""
-    with (
-        LocalCluster(nodes, machine="kv") as cluster,
-        GatewayProcess(list(cluster.endpoints), directory / "gateway.log") as gateway,
-    ):
-        yield gateway

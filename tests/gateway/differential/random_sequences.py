@@ -101,6 +101,12 @@ _gets: st.SearchStrategy[Fields] = st.builds(
 _deletes: st.SearchStrategy[Fields] = st.builds(
     lambda where, more: {**where, **more}, _ranges, _optional({"prev_kv": _flags})
 )
+#: Those of transactions lack either the key or the lease: see `corpus/deviations.py`.
+_single_mistakes = _puts.filter(
+    lambda fields: (
+        not (fields.get("lease") and (fields.get("ignore_value") or fields.get("ignore_lease")))
+    )
+)
 #: Those of transactions have an end: see `corpus/deviations.py`.
 _bounded_deletes = _deletes.filter(lambda fields: fields.get("range_end") != b64("\x00"))
 
@@ -128,7 +134,7 @@ def _as_json(objects: list[Fields]) -> Json:
 
 def _txns(depth: int) -> st.SearchStrategy[Fields]:
     operations: list[st.SearchStrategy[Fields]] = [
-        _puts.map(lambda fields: {"request_put": fields}),
+        _single_mistakes.map(lambda fields: {"request_put": fields}),
         _gets.map(lambda fields: {"request_range": fields}),
         _bounded_deletes.map(lambda fields: {"request_delete_range": fields}),
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from tests.gateway.differential.corpus.transactions import do_delete, do_put
-from tests.gateway.differential.steps import Call, Read, Sequence, Step, Watch, call, put, txn
+from tests.gateway.differential.steps import Call, Read, Sequence, Step, Watch, b64, call, put, txn
 
 
 class Deviation(NamedTuple):
@@ -50,6 +50,11 @@ DEVIATIONS: Final = (
         Watch("w", '{"create_request": {"key": "YQ=="}}{"create_request": {"key": "!!"}}'),
         put("a", "1"),
         Read("w", 1),
+    ),
+    single(
+        "two_mistakes_of_a_put",
+        "in a transaction, etcd looks for the key before the lease; in a plain put, it looks for the lease first",
+        txn([], [{"request_put": {"key": b64("b"), "lease": 11, "ignore_value": True}}]),
     ),
     single(
         "put_and_delete_to_the_end",
