@@ -1,0 +1,1 @@
+"""Tests of the gateways, with clients that nobody here wrote."""
