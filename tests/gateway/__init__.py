@@ -1,1 +1,1 @@
-"""Tests of the gateways, with clients that nobody here wrote."""
+"""Tests of the gateways, with clients that others wrote."""

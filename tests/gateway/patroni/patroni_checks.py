@@ -2,7 +2,7 @@
 
 How "never two primaries" is shown: every instance is asked all the time whether it is a primary, and if it says so, a
 row is written to it directly, whatever Patroni says. Each row holds the timeline on which it was written. PostgreSQL
-begins a new timeline at each promotion. Two primaries that accept writes at once would be one timeline with rows of two
+begins a new timeline at each promotion. Two primaries that accept writes at the same time would be one timeline with rows of two
 instances, or a row of an older timeline that was sent after a row of a newer one had been acknowledged.
 """
 
@@ -53,18 +53,18 @@ def lost_rows(records: PatroniRecords) -> Iterator[str]:
 
 
 def wrong_rows(records: PatroniRecords) -> Iterator[str]:
-    """All instances hold the same rows at the end, and none that was never sent or that was refused."""
+    """All instances hold the same rows at the end, and none that was never sent or was refused."""
     possible = {write.row for write in records.writes if write.outcome is not Outcome.REFUSED}
     together = frozenset[RowId]().union(*records.rows.values())
     for instance, rows in sorted(records.rows.items()):
         if strange := rows - possible:
-            yield f"{instance} holds {len(strange)} rows that nobody wrote: {_named(strange)}"
+            yield f"{instance} holds {len(strange)} rows that no client wrote: {_named(strange)}"
         if missing := together - rows:
             yield f"{instance} lacks {len(missing)} rows of other instances: {_named(missing)}"
 
 
 def split_writes(records: PatroniRecords) -> Iterator[str]:
-    """No two instances accept writes at once: by their timelines, see above."""
+    """No two instances accept writes at the same time: by their timelines, see above."""
     writers: dict[int, set[str]] = defaultdict(set)
     writes: list[tuple[int, Write]] = []
     for write in acknowledged(records):
@@ -78,7 +78,7 @@ def split_writes(records: PatroniRecords) -> Iterator[str]:
             yield f"timeline {timeline} has rows of {', '.join(sorted(instances))}"
     writes.sort(key=lambda each: each[1].ended_s)
     ends = [write.ended_s for _, write in writes]
-    newest: list[int] = []  # the newest timeline among the writes so far
+    newest: list[int] = []  # the newest timeline among the writes until here
     for timeline, _ in writes:
         newest.append(max(timeline, newest[-1] if newest else 0))
     for timeline, write in writes:
@@ -113,7 +113,7 @@ def overlaps(records: PatroniRecords) -> list[Overlap]:
 
 
 def two_primaries(records: PatroniRecords) -> Iterator[str]:
-    """No two instances are out of recovery at once, unless one of them was paused with its Patroni.
+    """No two instances are out of recovery at the same time, unless one of them was paused with its Patroni.
 
     Patroni cannot demote a primary while it is stopped itself; a watchdog would reset the computer. Such a primary
     must be in recovery again when the fault is over.

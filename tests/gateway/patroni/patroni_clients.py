@@ -94,11 +94,11 @@ class Session:
 
 
 class DrillClient(threading.Thread):
-    """A thread that works until it is told to stop.
+    """A thread that works until `stopped` is set.
 
     Args:
         records: where it records what happened.
-        stopped: tells it to stop.
+        stopped: ends it when set.
         name: its name.
     """
 

@@ -14,7 +14,7 @@ from tests.gateway.patroni.patroni_instance import PatroniInstance
 from tests.gateway.patroni.patroni_records import Member, Outcome, PatroniRecords
 from tests.gateway.patroni.patroni_stores import Store
 
-#: How long anything may take: Patroni waits for its time to live, and clones an instance anew. No result depends on it.
+#: How long anything may take: Patroni waits for its time to live, and clones an instance again. No result depends on it.
 PATIENCE_S: Final = 180.0
 #: How many rows the writer gets acknowledged while a fault of the store lasts, and how long it lasts at least: several
 #: of Patroni's loops, so that its lease is kept alive in spite of the fault.
@@ -30,7 +30,7 @@ class PatroniScene:
         store: what keeps Patroni's state.
         instances: PostgreSQL under Patroni.
         clients: the threads that write and look.
-        records: what happened so far.
+        records: what happened until now.
         synchronous: whether a standby must have each commit.
     """
 
@@ -103,7 +103,7 @@ class PatroniScene:
             ]
             return len(good) >= rows
 
-        self.wait(count, f"{rows} rows that are not of {besides or 'nobody'}")
+        self.wait(count, f"{rows} rows that are not of {besides or "no instance"}")
 
 
 def kill_primary(scene: PatroniScene) -> str:

@@ -46,7 +46,7 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What an instance said of itself at some moment between `began_s` and `ended_s`.
+    """What an instance reported of itself at some moment between `began_s` and `ended_s`.
 
     Attributes:
         instance: the instance.

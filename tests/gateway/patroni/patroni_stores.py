@@ -20,7 +20,7 @@ _PATIENCE_S: Final = 30.0
 
 
 class Store(Protocol):
-    """A store that speaks etcd's API, and whose processes can fail.
+    """A store with the API of etcd, and whose processes can fail.
 
     Attributes:
         hosts: the addresses that Patroni gets.

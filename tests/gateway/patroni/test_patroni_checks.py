@@ -28,7 +28,7 @@ from tests.gateway.patroni.patroni_records import (
 def good() -> PatroniRecords:
     """A drill of 60 s: a gateway is killed at 10, the primary a at 20, and b's Patroni is paused from 40 to 50.
 
-    The row that a got when it was killed has an unknown outcome, and nobody has it.
+    The row that a got when it was killed has an unknown outcome, and no instance has it.
     """
     records = PatroniRecords()
     records.writes = [
@@ -78,7 +78,7 @@ def _row_lost_on_a_replica(records: PatroniRecords) -> None:
     records.rows["b"] -= {RowId(WRITER, 3)}
 
 
-def _row_that_nobody_wrote(records: PatroniRecords) -> None:
+def _row_that_no_client_wrote(records: PatroniRecords) -> None:
     records.rows = {name: rows | {RowId(WRITER, 99)} for name, rows in records.rows.items()}
 
 
@@ -151,7 +151,7 @@ def _member_missing(records: PatroniRecords) -> None:
 PLANTED: dict[Callable[[PatroniRecords], None], set[str]] = {
     _row_lost_everywhere: {"lost_rows"},
     _row_lost_on_a_replica: {"lost_rows", "wrong_rows"},
-    _row_that_nobody_wrote: {"wrong_rows"},
+    _row_that_no_client_wrote: {"wrong_rows"},
     _refused_row_kept: {"wrong_rows"},
     _unknown_row_on_one_only: {"wrong_rows"},
     _old_primary_accepts: {"split_writes"},
