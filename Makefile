@@ -113,7 +113,7 @@ bench-peers: ## install what `make bench` compares qcore with, into out/bench-pe
 lock: $(VENV)/.dev-deps ## pin what pyproject.toml lists; UPGRADE=--upgrade takes the newest versions
 	@$(COMPILE) --group build --output-file requirements/build.txt
 	@$(COMPILE) pyproject.toml --output-file requirements/run.txt
-	@$(COMPILE) pyproject.toml --extra testing --extra uvloop --extra notebook --extra web --extra dask --extra mdns --extra otel --extra pandas --extra polars --group dev \
+	@$(COMPILE) pyproject.toml --extra testing --extra uvloop --extra notebook --extra web --extra gateway --extra dask --extra mdns --extra otel --extra pandas --extra polars --group dev \
 	  --constraints requirements/run.txt --output-file requirements/dev.txt
 	@$(COMPILE) --group deploy --constraints requirements/dev.txt --output-file requirements/deploy.txt
 

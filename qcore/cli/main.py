@@ -56,6 +56,10 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
     ),
     "schema": ("qcore.cli.store.schema", "Show and set the types of entities."),
     "kv": ("qcore.cli.kv.kv", "Read, set, delete and watch keys, and manage leases."),
+    "gateway": (
+        "qcore.cli.gateway.gateway",
+        "Serve the API of another system in front of a cluster.",
+    ),
     "log": ("qcore.cli.log.log", "Show what is in a node's log and snapshot."),
     "watch": ("qcore.cli.store.watch", "Print the changes of a field as they happen."),
     "shell": ("qcore.cli.shell.shell", "Run commands at a prompt, over one connection."),

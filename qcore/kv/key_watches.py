@@ -31,6 +31,11 @@ class KeyWatch:
         """See `qcore.client.Watch.is_served`."""
         return self._watch.is_served
 
+    @property
+    def has_waiting(self) -> bool:
+        """See `qcore.client.Watch.has_waiting`."""
+        return self._watch.has_waiting
+
     def when_resumed(self, call: Callable[[], Awaitable[object]]) -> None:
         """Await this after the watch was resumed; see `qcore.client.Watch.on_resumed`."""
         self._watch.on_resumed = call

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
 from qcore.errors import ConfigError, ErrorReply, RemoteProtocolError, StoreError, TooLarge
@@ -317,21 +317,32 @@ class KeyValue:
         names = ("revision", "compacted", "keys", "leases", "history", "max_changes", "max_bytes")
         return MachineStatus(*(int(found[name]) for name in (*names, "bytes")))
 
+    # -- requests as JSON ------------------------------------------------------------------------
+
     async def _write(self, request: dict[str, object]) -> Json:
-        return await self._execute(request)
+        return await self.request(request)
 
     async def _read(
         self, request: dict[str, object], consistency: Consistency | None = None
     ) -> Json:
-        return await self._execute(request, read=True, consistency=consistency)
+        return await self.request(request, read=True, consistency=consistency)
 
-    async def _execute(
+    async def request(
         self,
-        request: dict[str, object],
+        request: Mapping[str, object],
         *,
         read: bool = False,
         consistency: Consistency | None = None,
     ) -> Json:
+        """Send a command, or with `read` a query, as the machine reads it; returns its result as it is.
+
+        `docs/reference/kv.md` lists the fields of both. Keys and values are written with `data_json`.
+
+        Args:
+            request: the command or query.
+            read: send a query, which changes nothing.
+            consistency: of a query; see `Client.execute`.
+        """
         text = json.dumps(request, ensure_ascii=False)
         self._check_size(text)
         try:

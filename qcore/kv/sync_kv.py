@@ -73,3 +73,4 @@ class SyncKeyValue(SyncFacade[KeyValue]):
     compact = sync_method(KeyValue.compact)
     keep_history = sync_method(KeyValue.keep_history)
     status = sync_method(KeyValue.status)
+    request = sync_method(KeyValue.request)

@@ -24,6 +24,7 @@ DEV_EXTRAS: Final = (
     "uvloop",
     "notebook",
     "web",
+    "gateway",
     "dask",
     "mdns",
     "otel",

@@ -114,6 +114,11 @@ class Watch(Generic[C]):
         """Whether a node serves the watch, as far as the client knows. A silent node is noticed after 10 to 15 s."""
         return self._registered is not None and self._registered.is_open
 
+    @property
+    def has_waiting(self) -> bool:
+        """Whether a change waits, so that `__anext__` returns at once."""
+        return bool(self._waiting) and not self._is_resumed
+
     async def __aenter__(self) -> Self:
         await self._register()
         self._in_context = True

@@ -1,0 +1,110 @@
+"""What responses say about the cluster, and about the gateways, which are its members for clients of etcd."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from qcore.errors import (
+    AccessRefused,
+    PermissionDenied,
+    QcoreError,
+    Unauthenticated,
+)
+from qcore.gateway.json_forms import message
+from qcore.gateway.machine_access import Machine
+
+if TYPE_CHECKING:
+    from qcore.client import Client
+    from qcore.client.methods.metrics_types import Metrics
+
+#: The version of etcd whose API the gateway offers.
+API_VERSION: Final = "3.4.0"
+_ID_DIGITS: Final = 16
+
+
+def number_of(text: str) -> int:
+    """A number of 64 bits for a text, never 0. Every gateway has the same one for the same text."""
+    return int(hashlib.sha256(text.encode()).hexdigest()[:_ID_DIGITS], 16) or 1
+
+
+class ClusterFacts:
+    """The facts, and the headers of responses.
+
+    Args:
+        client: of the gateway itself.
+        urls: at which clients reach the gateways, this one first.
+    """
+
+    def __init__(self, client: Client, urls: Sequence[str]) -> None:
+        self._client = client
+        self._urls = urls
+        self._cluster_id = 0
+        self.member_id = number_of(urls[0])
+
+    def header(self, revision: int | None) -> dict[str, object]:
+        """A header. etcd's newest revision is never below 1; that of an empty machine is 0."""
+        return message(
+            cluster_id=self._cluster_id,
+            member_id=self.member_id,
+            revision=None if revision is None else max(1, revision),
+        )
+
+    async def learn(self, machine: Machine | None = None) -> None:
+        """Learn the number of the cluster, if it is not known. A user may not be allowed to ask for it."""
+        clients = [self._client] if machine is None else [machine.client, self._client]
+        for client in () if self._cluster_id else clients:
+            try:
+                self._take(await client.get_metrics())
+            except QcoreError:
+                continue
+            return
+
+    def _take(self, metrics: Metrics) -> None:
+        found = metrics["qcore"].get("cluster_id")
+        if found:
+            self._cluster_id = int(found[:_ID_DIGITS], 16) or 1
+
+    async def status(self, machine: Machine) -> dict[str, object]:
+        """etcd's `StatusResponse`. Any gateway is as good as a leader, so each calls itself the leader.
+
+        Raises:
+            QcoreError: there is no leader, or the user may not do this.
+        """
+        numbers = await machine.read({"op": "status"})
+        try:
+            metrics = await machine.client.leader_metrics()
+        except (PermissionDenied, AccessRefused):
+            metrics = await self._client.leader_metrics()
+        self._take(metrics)
+        return message(
+            header=self.header(int(numbers["revision"])),
+            version=API_VERSION,
+            dbSize=int(numbers["bytes"]),
+            leader=self.member_id,
+            raftIndex=metrics["last_log_index"] or 0,
+            raftTerm=metrics["current_term"],
+            raftAppliedIndex=metrics["qcore"]["applied_index"],
+            dbSizeInUse=int(numbers["bytes"]),
+        )
+
+    def member_list(self) -> dict[str, object]:
+        """etcd's `MemberListResponse`."""
+        members = [
+            message(ID=number_of(url), name=urlsplit(url).netloc, peerURLs=[url], clientURLs=[url])
+            for url in self._urls
+        ]
+        members.sort(key=lambda each: int(str(each["ID"])))
+        return message(header=self.header(None), members=members)
+
+    async def is_healthy(self) -> bool:
+        """Whether the cluster serves reads. A user who is refused was refused by a node, as in etcd."""
+        try:
+            await Machine(self._client, has_token=False).read({"op": "status"})
+        except (AccessRefused, PermissionDenied, Unauthenticated):
+            return True
+        except QcoreError:
+            return False
+        return True

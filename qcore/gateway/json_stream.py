@@ -1,0 +1,112 @@
+"""The bodies of etcd's streams: JSON objects, one after the other, read as they arrive."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from typing import Any, Final  # Any: messages of ASGI
+
+from qcore.gateway.etcd_errors import REQUEST_TOO_LARGE, Code, EtcdError
+from qcore.gateway.json_forms import Value, read_json
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+_SPACE: Final = b" \t\r\n"
+
+
+class Disconnected(Exception):
+    """The client has closed the connection."""
+
+
+class ObjectSplitter:
+    """Splits bytes into JSON objects.
+
+    Args:
+        most: the largest object, bytes.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._held = bytearray()
+        self._depth = 0
+        self._in_text = self._escaped = False
+
+    @property
+    def is_between(self) -> bool:
+        """Whether no object has begun that has not ended."""
+        return not self._held
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The objects that these bytes complete.
+
+        Raises:
+            EtcdError: something else than an object comes next, or an object is too large.
+        """
+        found: list[bytes] = []
+        for byte in data:
+            if not self._held:
+                if byte in _SPACE:
+                    continue
+                if byte != ord("{"):
+                    raise EtcdError(
+                        Code.UNKNOWN,
+                        f"invalid character {chr(byte)!r} looking for beginning of value",
+                    )
+            self._held.append(byte)
+            if len(self._held) > self._most:
+                raise EtcdError(*REQUEST_TOO_LARGE)
+            if self._ends(byte):
+                found.append(bytes(self._held))
+                self._held.clear()
+        return found
+
+    def _ends(self, byte: int) -> bool:
+        """Whether the object ends with this byte."""
+        if self._in_text:
+            if self._escaped:
+                self._escaped = False
+            elif byte == ord("\\"):
+                self._escaped = True
+            elif byte == ord('"'):
+                self._in_text = False
+            return False
+        if byte == ord('"'):
+            self._in_text = True
+        elif byte in b"{[":
+            self._depth += 1
+        elif byte in b"}]":
+            self._depth -= 1
+            return self._depth == 0
+        return False
+
+
+async def objects_of(receive: Receive, most: int) -> AsyncIterator[Value]:
+    """The objects of a body, each as soon as it has arrived.
+
+    Args:
+        receive: of ASGI.
+        most: the largest object, bytes.
+
+    Raises:
+        EtcdError: the body is something else.
+        Disconnected: the client has closed the connection.
+    """
+    splitter = ObjectSplitter(most)
+    more = True
+    while more:
+        event = await receive()
+        if event["type"] == "http.disconnect":
+            raise Disconnected
+        more = event.get("more_body", False)
+        for text in splitter.feed(event.get("body", b"")):
+            yield read_object(text)
+    if not splitter.is_between:
+        raise EtcdError(Code.UNKNOWN, "unexpected EOF")
+
+
+def read_object(text: bytes) -> Value:
+    """An object of a stream. In a stream etcd reports wrong JSON with another code."""
+    try:
+        return read_json(text.decode())
+    except UnicodeDecodeError:
+        raise EtcdError(Code.UNKNOWN, "the body is not UTF-8") from None
+    except EtcdError as error:
+        raise EtcdError(Code.UNKNOWN, error.text) from None
