@@ -103,7 +103,7 @@ class PatroniScene:
             ]
             return len(good) >= rows
 
-        self.wait(count, f"{rows} rows that are not of {besides or "no instance"}")
+        self.wait(count, f"{rows} rows that are not of {besides or 'no instance'}")
 
 
 def kill_primary(scene: PatroniScene) -> str:

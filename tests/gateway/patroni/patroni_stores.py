@@ -213,10 +213,11 @@ class QcoreStore:
         self.hosts = [f"127.0.0.1:{port}" for port in free_ports(gateways)]
         self._killed = 0
         self._gateways = []
-        advertised = [part for host in self.hosts for part in ("--advertise", f"http://{host}")]
         for number, host in enumerate(self.hosts, start=1):
+            others = [other for other in self.hosts if other != host]
             command = [
-                *(sys.executable, "-m", "qcore", "gateway", "etcd", "--listen", host, *advertised),
+                *(sys.executable, "-m", "qcore", "gateway", "etcd", "--listen", host),
+                *("--advertise", ",".join([host, *others])),
                 *("--endpoints", ",".join(self._cluster.endpoints)),
             ]
             log_path = directory / f"gateway{number}.log"
