@@ -2,8 +2,8 @@
 
 How "never two primaries" is shown: every instance is asked all the time whether it is a primary, and if it says so, a
 row is written to it directly, whatever Patroni says. Each row holds the timeline on which it was written. PostgreSQL
-begins a new timeline at each promotion. Two primaries that accept writes at the same time would be one timeline with rows of two
-instances, or a row of an older timeline that was sent after a row of a newer one had been acknowledged.
+begins a new timeline at each promotion. Two primaries that accept writes at the same time would be one timeline with
+rows of two instances, or a row of an older timeline that was sent after a row of a newer one had been acknowledged.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from tests.gateway.patroni.patroni_instance import PatroniInstance
 from tests.gateway.patroni.patroni_records import Member, Outcome, PatroniRecords
 from tests.gateway.patroni.patroni_stores import Store
 
-#: How long anything may take: Patroni waits for its time to live, and clones an instance again. No result depends on it.
+#: How long anything may take: Patroni waits for its time to live, and may clone an instance. No result depends on it.
 PATIENCE_S: Final = 180.0
 #: How many rows the writer gets acknowledged while a fault of the store lasts, and how long it lasts at least: several
 #: of Patroni's loops, so that its lease is kept alive in spite of the fault.

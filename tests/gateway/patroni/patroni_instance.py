@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -95,8 +94,6 @@ class PatroniInstance:
         self.config_path.write_text(
             yaml.safe_dump(self.config(etcd_hosts, times, synchronous), sort_keys=False)
         )
-        if user := identity():
-            os.chown(self.directory, user["user"], user["group"])
 
     def config(
         self, etcd_hosts: list[str], times: dict[str, int], synchronous: bool
@@ -151,6 +148,8 @@ class PatroniInstance:
     def spawn(self) -> None:
         """Start Patroni without waiting for it. It starts PostgreSQL."""
         assert self._process is None, f"{self.name} is already running"
+        if user := identity():
+            os.chown(self.directory, user["user"], user["group"])
         environment = {key: text for key, text in os.environ.items() if key[:2] != "PG"}
         with open(self.log_path, "ab") as log:
             self._process = subprocess.Popen(
@@ -167,11 +166,7 @@ class PatroniInstance:
 
     def processes(self) -> list[int]:
         """All processes of this instance: they work in its directory. Patroni and the server come first."""
-        return sorted(
-            pid
-            for pid in map(int, filter(str.isdigit, os.listdir("/proc")))
-            if _working_directory(pid) in (self.directory, self.data)
-        )
+        return processes_below(self.directory)
 
     def patroni_processes(self) -> list[int]:
         """The processes of this instance that do not belong to the PostgreSQL server."""
@@ -190,16 +185,11 @@ class PatroniInstance:
     def kill(self) -> None:
         """Send SIGKILL to Patroni and to all processes of PostgreSQL, and wait for their ends."""
 
-        def gone() -> bool:
-            for pid in self.processes():
-                _signal(pid, signal.SIGKILL)
-            if self._process is not None:
-                self._process.kill()
-                self._process.wait()
-                self._process = None
-            return not self.processes()
-
-        wait_for(gone, _STOP_S, f"the end of {self.name}")
+        kill_below(self.directory)
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
 
     def pause(self, *, server: bool) -> None:
         """Send SIGSTOP to Patroni, and to all processes of PostgreSQL if `server`. Wait until they have stopped."""
@@ -221,14 +211,6 @@ class PatroniInstance:
         for pid in self.processes():
             _signal(pid, signal.SIGCONT)
 
-    def stop(self) -> None:
-        """Send SIGTERM to Patroni, which stops PostgreSQL, and wait; kill what remains."""
-        if self._process is not None:
-            self._process.terminate()
-            with suppress(subprocess.TimeoutExpired):  # `kill` ends it then
-                self._process.wait(_STOP_S)
-        self.kill()
-
     def get(self, path: str, timeout_s: float = 1.0) -> tuple[int, dict[str, Any]]:
         """Ask Patroni's REST API. Return the status and the object; 0 and nothing if it does not answer."""
         connection = http.client.HTTPConnection("127.0.0.1", self.rest_port, timeout=timeout_s)
@@ -246,6 +228,27 @@ class PatroniInstance:
         """The end of what Patroni and PostgreSQL printed."""
         text = self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
         return "\n".join(text.splitlines()[-lines:])
+
+
+def processes_below(directory: Path) -> list[int]:
+    """The processes that work in this directory, or in one below it."""
+    return sorted(
+        pid
+        for pid in map(int, filter(str.isdigit, os.listdir("/proc")))
+        if (found := _working_directory(pid)) is not None and found.is_relative_to(directory)
+    )
+
+
+def kill_below(directory: Path) -> None:
+    """Send SIGKILL to the processes that work in this directory or below it, and wait for their ends."""
+
+    def gone() -> bool:
+        left = [pid for pid in processes_below(directory) if _state(pid) not in ("Z", "")]
+        for pid in left:
+            _signal(pid, signal.SIGKILL)
+        return not left
+
+    wait_for(gone, _STOP_S, f"the end of the processes in {directory}")
 
 
 def _working_directory(pid: int) -> Path | None:
