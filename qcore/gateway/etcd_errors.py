@@ -96,6 +96,18 @@ class EtcdError(Exception):
         }
 
 
+class InvalidRequest(EtcdError):
+    """A request that cannot be read. etcd has another code for the first message of a stream."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(Code.INVALID_ARGUMENT, text)
+
+    @property
+    def in_stream(self) -> EtcdError:
+        """The same in a stream."""
+        return EtcdError(Code.UNKNOWN, self.text)
+
+
 EMPTY_KEY: Final = (Code.INVALID_ARGUMENT, "etcdserver: key is not provided")
 KEY_NOT_FOUND: Final = (Code.INVALID_ARGUMENT, "etcdserver: key not found")
 VALUE_PROVIDED: Final = (Code.INVALID_ARGUMENT, "etcdserver: value is provided")
@@ -131,6 +143,7 @@ AUTH_FAILED: Final = (
     "etcdserver: authentication failed, invalid user ID or password",
 )
 USER_EMPTY: Final = (Code.INVALID_ARGUMENT, "etcdserver: user name is empty")
+INTERNAL: Final = (Code.INTERNAL, "etcdserver: internal error; the log of the gateway has more")
 PERMISSION_DENIED: Final = (Code.PERMISSION_DENIED, "etcdserver: permission denied")
 INVALID_TOKEN: Final = (Code.UNAUTHENTICATED, "etcdserver: invalid auth token")
 NO_LEADER: Final = (Code.UNAVAILABLE, "etcdserver: no leader")

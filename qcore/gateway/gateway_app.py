@@ -10,6 +10,7 @@ from typing import Final
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
@@ -20,13 +21,16 @@ from qcore.gateway import lease_operations
 from qcore.gateway.cluster_facts import API_VERSION, ClusterFacts
 from qcore.gateway.cluster_users import ClusterUsers
 from qcore.gateway.etcd_errors import (
+    COMPACTED,
+    INTERNAL,
     REQUEST_TOO_LARGE,
     STOPPED,
     USER_EMPTY,
     EtcdError,
+    InvalidRequest,
     etcd_error,
 )
-from qcore.gateway.json_forms import Fields, invalid, message, read_json, write_json
+from qcore.gateway.json_forms import Fields, message, read_json, write_json
 from qcore.gateway.json_stream import Disconnected, objects_of
 from qcore.gateway.key_operations import (
     DeleteRequest,
@@ -44,6 +48,7 @@ logger = logging.getLogger("qcore.gateway")
 
 _PREFIXES: Final = ("/v3", "/v3beta")
 _JSON: Final = "application/json"
+_TEXT: Final = "text/plain"
 
 #: An operation of a user: returns the response without its header, and the revision of the header.
 Operation = Callable[[Machine, Fields], Awaitable[tuple[dict[str, object], int]]]
@@ -69,7 +74,13 @@ async def _range(machine: Machine, fields: Fields) -> tuple[dict[str, object], i
 async def _compact(machine: Machine, fields: Fields) -> tuple[dict[str, object], int]:
     """End the history before a revision. `physical` changes nothing: the machine compacts when it applies this."""
     fields.flag("physical")
-    done = await machine.write({"op": "compact", "revision": max(1, fields.integer("revision"))})
+    revision = fields.integer("revision")
+    if revision <= 0:
+        status = await machine.read({"op": "status"})
+        if status["compacted"]:
+            raise EtcdError(*COMPACTED)
+        return {}, int(status["revision"])
+    done = await machine.write({"op": "compact", "revision": revision})
     return {}, int(done["revision"])
 
 
@@ -131,7 +142,7 @@ class GatewayApp:
             ):
                 stream = Route(prefix + path, _Stream(self, work))
                 routes.append(stream)
-        return Starlette(routes=routes)
+        return Starlette(routes=routes, exception_handlers={404: _plain, 405: _plain})
 
     async def stop(self) -> None:
         """End all streams. Their clients see a complete response, and connect elsewhere."""
@@ -165,6 +176,9 @@ class GatewayApp:
                 return _failed(etcd_error(error, has_token=token is not None))
             except ClientDisconnect:
                 return Response(status_code=499)  # nobody reads it
+            except Exception:
+                logger.exception("a request to %s has failed", request.url.path)
+                return _failed(EtcdError(*INTERNAL))
             header = body.pop("header", None)
             ordered = body if header is None else {"header": header, **body}
             return Response(write_json(ordered), media_type=_JSON)
@@ -180,7 +194,7 @@ class GatewayApp:
         try:
             return body.decode()
         except UnicodeDecodeError:
-            raise invalid("the body is not UTF-8") from None
+            raise InvalidRequest("the body is not UTF-8") from None
 
     async def _status(self, fields: Fields, token: str | None) -> dict[str, object]:
         async with self._users.machine(token) as machine:
@@ -205,7 +219,7 @@ class GatewayApp:
     async def _health(self, request: Request) -> Response:
         healthy = await self._facts.is_healthy()
         body = write_json({"health": "true" if healthy else "false"})
-        return Response(body, 200 if healthy else 503, media_type=_JSON)
+        return Response(body, 200 if healthy else 503, media_type=_TEXT)
 
     # -- streams ---------------------------------------------------------------------------------
 
@@ -242,6 +256,9 @@ class GatewayApp:
             await stream.fail(etcd_error(error, has_token=token is not None))
         except Disconnected:
             pass
+        except Exception:
+            logger.exception("a stream has failed")
+            await stream.fail(EtcdError(*INTERNAL))
         except asyncio.CancelledError:
             if not self._is_stopping:
                 raise
@@ -287,6 +304,7 @@ class _Answers:
     async def fail(self, error: EtcdError) -> None:
         """Report an error, and end the stream."""
         if not self._has_begun:
+            error = error.in_stream if isinstance(error, InvalidRequest) else error
             await self._begin(error.status)
             await self._send({"type": "http.response.body", "body": write_json(error.to_json())})
             return
@@ -324,7 +342,7 @@ class _Stream:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] != "POST":
-            refused = PlainTextResponse("Method Not Allowed", 405, {"Allow": "POST"})
+            refused = PlainTextResponse("Method Not Allowed\n", 405, {"Allow": "POST"})
             await refused(scope, receive, send)
             return
         await self._app.run_stream(Headers(scope=scope), _Answers(receive, send), self._work)
@@ -337,6 +355,12 @@ def token_of(headers: Mapping[str, str]) -> str | None:
     if kind.lower() == "bearer":
         given = rest.strip()
     return given or None
+
+
+async def _plain(request: Request, error: Exception) -> Response:
+    """The response to an unknown path or a wrong method."""
+    assert isinstance(error, HTTPException), "the handler is for statuses"
+    return PlainTextResponse(f"{error.detail}\n", error.status_code, error.headers)
 
 
 def _failed(error: EtcdError) -> Response:

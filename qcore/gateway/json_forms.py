@@ -14,13 +14,14 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final, NoReturn
 
-from qcore.gateway.etcd_errors import Code, EtcdError
+from qcore.gateway.etcd_errors import InvalidRequest
 
 #: A value of JSON, or the text of a number that is no integer.
 Value = object
 _INT64: Final = 2**63
 _INT32: Final = 2**31
 _INTEGER: Final = re.compile(r"\s*-?(0|[1-9][0-9]{0,18})\s*")
+_NO_BASE64: Final = re.compile(r"[^A-Za-z0-9+/]")
 #: How many characters of a wrong value an error shows; a longer number is no 64-bit integer.
 _SHOWN: Final = 40
 
@@ -43,16 +44,11 @@ _decoder: Final = json.JSONDecoder(
 _encode: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
-def invalid(text: str) -> EtcdError:
-    """The error for a request that cannot be read."""
-    return EtcdError(Code.INVALID_ARGUMENT, text)
-
-
 def read_json(text: str) -> Value:
     """The first value of a text. What follows it is ignored, as etcd does; an empty text stands for an empty object.
 
     Raises:
-        EtcdError: the text does not begin with JSON.
+        InvalidRequest: the text does not begin with JSON.
     """
     text = text.lstrip(" \t\r\n")
     if not text:
@@ -62,14 +58,14 @@ def read_json(text: str) -> Value:
         value, _ = _decoder.raw_decode(text)
     except json.JSONDecodeError as error:
         if error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated"):
-            raise invalid("unexpected EOF") from None
-        raise invalid(
+            raise InvalidRequest("unexpected EOF") from None
+        raise InvalidRequest(
             f"invalid character {text[error.pos]!r} in the JSON of the request, at character {error.pos}"
         ) from None
     except ValueError as error:
-        raise invalid(str(error)) from None
+        raise InvalidRequest(str(error)) from None
     except RecursionError:
-        raise invalid("the JSON of the request is nested too deep") from None
+        raise InvalidRequest("the JSON of the request is nested too deep") from None
     return value
 
 
@@ -121,14 +117,14 @@ class Fields:
         value: its JSON; null for an empty message.
 
     Raises:
-        EtcdError: it is no object.
+        InvalidRequest: it is no object.
     """
 
     def __init__(self, value: Value) -> None:
         if value is None:
             value = {}
         if not isinstance(value, dict):
-            raise invalid(
+            raise InvalidRequest(
                 f"json: cannot unmarshal {_kind(value)} into Go value of type map[string]json.RawMessage"
             )
         self._fields: dict[str, Value] = value
@@ -148,7 +144,7 @@ class Fields:
             value = _integer_in(value)
         if isinstance(value, bool) or not isinstance(value, int) or not -_INT64 <= value < _INT64:
             shown = f"number {value}" if isinstance(value, int) else _kind(value)
-            raise invalid(f"json: cannot unmarshal {shown} into Go value of type int64")
+            raise InvalidRequest(f"json: cannot unmarshal {shown} into Go value of type int64")
         return value
 
     def flag(self, name: str) -> bool:
@@ -157,7 +153,9 @@ class Fields:
         if value is None:
             return False
         if not isinstance(value, bool):
-            raise invalid(f"json: cannot unmarshal {_kind(value)} into Go value of type bool")
+            raise InvalidRequest(
+                f"json: cannot unmarshal {_kind(value)} into Go value of type bool"
+            )
         return value
 
     def data(self, name: str) -> bytes:
@@ -166,11 +164,14 @@ class Fields:
         if value is None:
             return b""
         if not isinstance(value, str) or isinstance(value, _NoInteger):
-            raise invalid(f"json: cannot unmarshal {_kind(value)} into Go value of type []uint8")
+            raise InvalidRequest(
+                f"json: cannot unmarshal {_kind(value)} into Go value of type []uint8"
+            )
+        text = value.replace("\n", "").replace("\r", "")
         try:
-            return base64.b64decode(value.replace("\n", "").replace("\r", ""), validate=True)
+            return base64.b64decode(text, validate=True)
         except (binascii.Error, ValueError):
-            raise invalid("illegal base64 data") from None
+            raise InvalidRequest(f"illegal base64 data at input byte {_wrong_byte(text)}") from None
 
     def text(self, name: str) -> str:
         """A text."""
@@ -178,7 +179,9 @@ class Fields:
         if value is None:
             return ""
         if not isinstance(value, str) or isinstance(value, _NoInteger):
-            raise invalid(f"json: cannot unmarshal {_kind(value)} into Go value of type string")
+            raise InvalidRequest(
+                f"json: cannot unmarshal {_kind(value)} into Go value of type string"
+            )
         return value
 
     def choice(self, name: str, kind: str, names: Sequence[str]) -> int:
@@ -213,10 +216,16 @@ class Fields:
         if value is None:
             return []
         if not isinstance(value, list):
-            raise invalid(
+            raise InvalidRequest(
                 f"json: cannot unmarshal {_kind(value)} into Go value of type []json.RawMessage"
             )
         return value
+
+
+def _wrong_byte(text: str) -> int:
+    """Where the first character is that base64 does not have; without one, where the incomplete part begins."""
+    found = _NO_BASE64.search(text)
+    return len(text) // 4 * 4 if found is None else found.start()
 
 
 def _integer_in(text: str) -> Value:
@@ -224,10 +233,10 @@ def _integer_in(text: str) -> Value:
         return int(text)
     stripped = text.strip()
     if not stripped:
-        raise invalid("unexpected end of JSON input")
+        raise InvalidRequest("unexpected end of JSON input")
     if re.fullmatch(r"-?[0-9][0-9.eE+-]*", stripped):
         return _NoInteger(stripped)
-    raise invalid(f"invalid character '{stripped[0]}' looking for beginning of value")
+    raise InvalidRequest(f"invalid character '{stripped[0]}' looking for beginning of value")
 
 
 def _choice(value: Value, kind: str, names: Sequence[str]) -> int:
@@ -235,8 +244,8 @@ def _choice(value: Value, kind: str, names: Sequence[str]) -> int:
         return 0
     if isinstance(value, str) and not isinstance(value, _NoInteger):
         if value not in names:
-            raise invalid(f"unknown value {json.dumps(value[:_SHOWN])} for enum {kind}")
+            raise InvalidRequest(f"unknown value {json.dumps(value[:_SHOWN])} for enum {kind}")
         return names.index(value)
     if isinstance(value, bool) or not isinstance(value, int) or not -_INT32 <= value < _INT32:
-        raise invalid(f"json: cannot unmarshal {_kind(value)} into Go value of type int32")
+        raise InvalidRequest(f"json: cannot unmarshal {_kind(value)} into Go value of type int32")
     return value

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any, Final  # Any: messages of ASGI
 
-from qcore.gateway.etcd_errors import REQUEST_TOO_LARGE, Code, EtcdError
+from qcore.gateway.etcd_errors import REQUEST_TOO_LARGE, EtcdError, InvalidRequest
 from qcore.gateway.json_forms import Value, read_json
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -46,8 +46,7 @@ class ObjectSplitter:
                 if byte in _SPACE:
                     continue
                 if byte != ord("{"):
-                    raise EtcdError(
-                        Code.UNKNOWN,
+                    raise InvalidRequest(
                         f"invalid character {chr(byte)!r} looking for beginning of value",
                     )
             self._held.append(byte)
@@ -99,14 +98,16 @@ async def objects_of(receive: Receive, most: int) -> AsyncIterator[Value]:
         for text in splitter.feed(event.get("body", b"")):
             yield read_object(text)
     if not splitter.is_between:
-        raise EtcdError(Code.UNKNOWN, "unexpected EOF")
+        raise InvalidRequest("unexpected EOF")
 
 
 def read_object(text: bytes) -> Value:
-    """An object of a stream. In a stream etcd reports wrong JSON with another code."""
+    """An object of a stream.
+
+    Raises:
+        InvalidRequest: it is no JSON.
+    """
     try:
         return read_json(text.decode())
     except UnicodeDecodeError:
-        raise EtcdError(Code.UNKNOWN, "the body is not UTF-8") from None
-    except EtcdError as error:
-        raise EtcdError(Code.UNKNOWN, error.text) from None
+        raise InvalidRequest("the body is not UTF-8") from None

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
-from qcore.errors import QcoreError, WatchCompacted
+from qcore.errors import PermissionDenied, QcoreError, WatchCompacted
 from qcore.gateway.cluster_facts import ClusterFacts
-from qcore.gateway.etcd_errors import etcd_error
+from qcore.gateway.etcd_errors import INTERNAL, PERMISSION_DENIED, etcd_error
 from qcore.gateway.json_forms import Fields, message
+from qcore.gateway.json_stream import Disconnected
 from qcore.gateway.machine_access import NO_END, Machine
 from qcore.gateway.ranges_of_keys import version_message
 from qcore.kv import KeyChange, KeyWatch
@@ -26,6 +29,10 @@ _NO_WATCH: Final = -1
 _MOST_EVENTS: Final = 1000
 #: How often a watch without changes reports that there are none, seconds, if its client asks for that.
 PROGRESS_S: Final = 600.0
+
+_DENIED: Final = f"rpc error: code = PermissionDenied desc = {PERMISSION_DENIED[1]}"
+
+logger = logging.getLogger("qcore.gateway")
 
 #: Sends one answer.
 Send = Callable[[dict[str, object]], Awaitable[None]]
@@ -70,12 +77,16 @@ class WatchStream:
         machine: of the user.
         facts: makes headers.
         send: sends an answer to the client.
+        progress_s: how long a watch that reports its progress is silent.
     """
 
-    def __init__(self, machine: Machine, facts: ClusterFacts, send: Send) -> None:
+    def __init__(
+        self, machine: Machine, facts: ClusterFacts, send: Send, progress_s: float = PROGRESS_S
+    ) -> None:
         self._machine = machine
         self._facts = facts
         self._send = send
+        self._progress_s = progress_s
         self._watches: dict[int, asyncio.Task[None]] = {}
         self._next_id = 0
         #: Up to which revision each watch has sent everything.
@@ -104,7 +115,11 @@ class WatchStream:
             await asyncio.wait(tasks)
 
     async def _create(self, request: WatchRequest) -> None:
-        revision = await self._machine.revision()
+        try:
+            revision = await self._machine.revision()
+        except PermissionDenied:
+            await self._refuse(0, _DENIED)
+            return
         if request.end and request.end != NO_END and request.end <= request.key:
             await self._refuse(revision, "mvcc: watcher range is empty")
             return
@@ -119,7 +134,7 @@ class WatchStream:
             self._next_id += 1
         await self._answer(revision, watch_id=watch_id, created=True)
         first = request.start_revision if request.start_revision > 0 else revision + 1
-        self._sent[watch_id] = max(revision, first - 1) if first > revision else first - 1
+        self._sent[watch_id] = min(revision, first - 1)
         task = asyncio.ensure_future(self._run(watch_id, request, first))
         self._watches[watch_id] = task
 
@@ -138,44 +153,68 @@ class WatchStream:
         await self._answer(revision, watch_id=watch_id, canceled=True)
 
     async def _run(self, watch_id: int, request: WatchRequest, first: int) -> None:
-        """Send the changes of one watch until it is cancelled."""
+        """Serve one watch until it is cancelled."""
+        with contextlib.suppress(Disconnected):  # the stream ends
+            await self._serve(watch_id, request, first)
+
+    async def _serve(self, watch_id: int, request: WatchRequest, first: int) -> None:
+        # The state may not have reached a start in the future: watch from now on, and leave out what comes before.
+        begin = min(first, self._sent[watch_id] + 1)
+        watch = self._machine.watch(
+            request.key, request.end, begin, kinds=request.kinds, previous=request.previous
+        )
         try:
-            async with self._machine.watch(
-                request.key,
-                request.end,
-                first,
-                kinds=request.kinds,
-                previous=request.previous,
-            ) as watch:
+            async with watch:
                 await self._send_changes(watch_id, watch, request)
-        except WatchCompacted:
-            await self._end(watch_id, compact_revision=await self._compacted())
+        except Disconnected:
+            raise
+        except WatchCompacted as error:
+            await self._end(watch_id, compact_revision=await self._compacted(error))
         except QcoreError as error:
             known = etcd_error(error, has_token=self._machine.has_token)
             await self._end(watch_id, cancel_reason=known.text)
+        except Exception:
+            logger.exception("a watch has failed")
+            await self._end(watch_id, cancel_reason=INTERNAL[1])
 
     async def _send_changes(self, watch_id: int, watch: KeyWatch, request: WatchRequest) -> None:
         while True:
-            changes = [await self._next(watch_id, watch, request)]
-            while watch.has_waiting and len(changes) < _MOST_EVENTS:
+            changes = [await self._first_change(watch_id, watch, request)]
+            # The changes of one transaction belong in one answer.
+            while changes[-1].more or (watch.has_waiting and len(changes) < _MOST_EVENTS):
                 changes.append(await watch.next_change())
             revision = changes[-1].revision
-            await self._answer(
-                revision, watch_id=watch_id, events=[_event(change) for change in changes]
-            )
+            events = [_event(each) for each in changes if each.revision >= request.start_revision]
+            if events:
+                await self._answer(revision, watch_id=watch_id, events=events)
             self._sent[watch_id] = revision
 
-    async def _next(self, watch_id: int, watch: KeyWatch, request: WatchRequest) -> KeyChange:
-        return await watch.next_change()
+    async def _first_change(
+        self, watch_id: int, watch: KeyWatch, request: WatchRequest
+    ) -> KeyChange:
+        """The next change. Until it comes, report from time to time that there is none, if the client asks for that."""
+        if not request.progress:
+            return await watch.next_change()
+        waiting = asyncio.ensure_future(watch.next_change())
+        try:
+            while not (await asyncio.wait([waiting], timeout=self._progress_s))[0]:
+                await self._answer(self._sent[watch_id], watch_id=watch_id)
+            return waiting.result()
+        finally:
+            waiting.cancel()
 
     async def _end(self, watch_id: int, **fields: object) -> None:
         self._watches.pop(watch_id, None)
         self._sent.pop(watch_id, None)
         await self._answer(None, watch_id=watch_id, canceled=True, **fields)
 
-    async def _compacted(self) -> int:
-        status = await self._machine.read({"op": "status"})
-        return int(status["compacted"])
+    async def _compacted(self, error: WatchCompacted) -> int:
+        """The oldest revision from which a watch may begin."""
+        try:
+            status = await self._machine.read({"op": "status"})
+        except QcoreError:  # the client must learn that the watch has ended, whatever happens
+            return max(1, error.first_index)
+        return max(1, int(status["compacted"]))
 
     async def _answer(self, revision: int | None, **fields: object) -> None:
         await self._send(message(header=self._facts.header(revision), **fields))

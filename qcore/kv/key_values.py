@@ -148,11 +148,13 @@ class KeyChange:
         kind: `put` or `delete`.
         kv: the key after the change.
         previous: the key before it, if the watch asked for that and the history still has it.
+        more: whether the watch receives another change of the same revision.
     """
 
     kind: ChangeKind
     kv: KeyVersion
     previous: KeyVersion | None
+    more: bool = False
 
     @property
     def revision(self) -> int:
@@ -280,4 +282,5 @@ def _operation_result(
 
 def change_of(change: Json) -> KeyChange:
     """A change that a watch received."""
-    return KeyChange(_KINDS[change["type"]], version_of(change["kv"]), previous_of(change))
+    kind, more = _KINDS[change["type"]], bool(change.get("more", False))
+    return KeyChange(kind, version_of(change["kv"]), previous_of(change), more)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from pydantic_core import from_json
@@ -25,14 +26,20 @@ TYPES: Final = ("put", "delete")
 class KeyChanged:
     """A key was set or deleted. The texts are made when a watch receives them.
 
+    Args:
+        changes: the changes of one command, in order.
+        at: the place of this one among them.
+
     Attributes:
         version: the key after the change.
     """
 
-    __slots__ = ("version",)
+    __slots__ = ("_at", "_changes", "version")
 
-    def __init__(self, version: Version) -> None:
-        self.version = version
+    def __init__(self, changes: Sequence[Version], at: int) -> None:
+        self._changes = changes
+        self._at = at
+        self.version = changes[at]
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -45,10 +52,10 @@ class KeyChanged:
             at = key.find(b"/", at + 1)
         return tuple(topics)
 
-    @property
-    def kind(self) -> str:
-        """`put` or `delete`."""
-        return "put" if self.version.number else "delete"
+    def following(self) -> Iterator[Version]:
+        """The later changes of the command."""
+        for at in range(self._at + 1, len(self._changes)):
+            yield self._changes[at]
 
     @property
     def body(self) -> str:
@@ -60,20 +67,26 @@ class KeyChanged:
         """See `Change`. The machine's own history holds the version."""
         return _CHANGE_BYTES
 
-    def text(self, *, with_previous: bool) -> str:
+    def text(self, *, with_previous: bool, more: bool = False) -> str:
         """The change as JSON.
 
         Args:
             with_previous: with the key before the change, if it existed and its version is still kept.
+            more: whether the watch receives another change of the command.
         """
-        version, before = self.version, ""
+        version, before = self.version, ',"more":true' if more else ""
         previous = version.previous
         if with_previous and previous is not None and previous.number:
-            before = f',"prev":{version_json(previous)}'
+            before = f',"prev":{version_json(previous)}{before}'
         if version.number:
             return f'{{"type":"put","kv":{version_json(version)}{before}}}'
         kv = f'{{"key":{json_of(version.key)},"mod_revision":{version.revision}}}'
         return f'{{"type":"delete","kv":{kv}{before}}}'
+
+
+def kind_of(version: Version) -> str:
+    """`put` or `delete`."""
+    return "put" if version.number else "delete"
 
 
 class KeyWatch:
@@ -97,9 +110,13 @@ class KeyWatch:
     def notice(self, change: Change, *, live: bool) -> str | None:
         """See `WatchFilter`."""
         assert isinstance(change, KeyChanged), "the machine makes no other changes"
-        if change.version.key in self._keys and change.kind in self._kinds:
-            return change.text(with_previous=self._with_previous)
-        return None
+        if not self._receives(change.version):
+            return None
+        more = any(map(self._receives, change.following()))  # it stops at the next one
+        return change.text(with_previous=self._with_previous, more=more)
+
+    def _receives(self, version: Version) -> bool:
+        return version.key in self._keys and kind_of(version) in self._kinds
 
 
 def key_watch(text: str) -> KeyWatch:

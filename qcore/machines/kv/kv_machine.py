@@ -33,6 +33,7 @@ from qcore.machines.kv.requests import (
 from qcore.machines.kv.result_texts import list_json
 from qcore.machines.kv.snapshot import KeyValueState, read_state, snapshot_chunks
 from qcore.machines.kv.texts import encode, json_of
+from qcore.machines.kv.versions import Version
 from qcore.machines.limits import MAX_OPERATIONS, MAX_PAGE_BYTES, MAX_PAGE_ITEMS, MIB
 
 #: The history that a new state keeps; the command `history` changes it.
@@ -78,7 +79,7 @@ class KeyValueMachine:
         except StoreError as error:
             return _error_json(error)
         state.offset, state.clock_us = revision - context.index, clock_us
-        self._changes = [KeyChanged(version) for version in transaction.changes]
+        self._changes = _as_changes(transaction.changes)
         if transaction.changes:
             state.keys.free_some(len(transaction.changes))
         self.last_cost = transaction.work.steps // _STEPS_PER_COST_UNIT
@@ -266,12 +267,12 @@ class KeyValueMachine:
         first = next(changes, None)
         if first is None:
             return None
-        found = [KeyChanged(first)]
+        found = [first]
         for version in changes:
             if version.revision != first.revision:
                 break
-            found.append(KeyChanged(version))
-        return first.revision - state.offset, found
+            found.append(version)
+        return first.revision - state.offset, _as_changes(found)
 
     # -- the whole state -------------------------------------------------------------------------
 
@@ -305,6 +306,10 @@ class KeyValueMachine:
         parts = (state.keys.digest(), state.leases.digest(), state.offset, state.clock_us)
         bounds = (state.keys.max_changes, state.keys.max_bytes)
         return hashlib.sha256(repr((*parts, *bounds)).encode()).hexdigest()
+
+
+def _as_changes(versions: Sequence[Version]) -> list[KeyChanged]:
+    return [KeyChanged(versions, at) for at in range(len(versions))]
 
 
 def _error_json(error: StoreError) -> str:

@@ -58,6 +58,30 @@ def test_changes_of_a_transaction_share_a_revision() -> None:
     assert [event["prev"]["value"] for event in events] == ["x", "x"]
 
 
+@pytest.mark.parametrize(
+    ("request_text", "more"),
+    [
+        ('{"prefix":""}', [True, True, False]),
+        ('{"prefix":"","types":["put"]}', [True, False]),
+        ('{"prefix":"c"}', [False]),
+    ],
+)
+def test_a_change_says_whether_more_of_its_revision_follow(
+    request_text: str, more: list[bool]
+) -> None:
+    cluster = KeyValueCluster()
+    live = Watcher(cluster.drivers[1], 1, request_text)
+    cluster.put("b")
+    first = {"op": "delete", "key": "b"}
+    puts = [{"op": "put", "key": key, "value": "y"} for key in ("a", "c")]
+    result = cluster.send(cluster.drivers[1], op="txn", then=[first, *puts])
+    late = Watcher(cluster.drivers[2], 2, request_text, after=(result["revision"] - 1, 0))
+    cluster.pass_time(200)
+    for watcher in (live, late):
+        events = [json.loads(notice.body) for notice in watcher.notices][-len(more) :]
+        assert [event.get("more", False) for event in events] == more
+
+
 def test_types_choose_among_puts_and_deletes() -> None:
     cluster = KeyValueCluster()
     deletes = Watcher(cluster.drivers[1], 1, '{"prefix":"","types":["delete"]}')
