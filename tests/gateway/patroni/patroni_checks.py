@@ -33,6 +33,8 @@ FAILOVERS: Final = (
     "pause_primary",
     "pause_patroni",
 )
+#: These last shorter than Patroni's lease, so the primary stays.
+BRIEF: Final = ("kill_store_leader", "pause_store_leader", "kill_gateway")
 #: These stop Patroni, but leave its PostgreSQL in memory. It goes on as a primary until Patroni goes on.
 PAUSES: Final = ("pause_primary", "pause_patroni")
 #: How many examples a text names.
@@ -150,9 +152,9 @@ def missing_failovers(records: PatroniRecords) -> Iterator[str]:
 
 
 def needless_failovers(records: PatroniRecords) -> Iterator[str]:
-    """A fault of the store leaves the primary in its place: its lease lives on."""
+    """A brief fault of the store leaves the primary in its place: its lease lives on."""
     for fault in records.faults:
-        if fault.kind not in FAILOVERS and fault.primary_after != fault.primary_before:
+        if fault.kind in BRIEF and fault.primary_after != fault.primary_before:
             yield f"{fault.kind} of {fault.target}: {fault.primary_after} followed {fault.primary_before}"
 
 

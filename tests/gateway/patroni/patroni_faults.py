@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from qcore.processes import ProcessError, wait_for
 from tests.gateway.patroni.patroni_checks import ill_members
-from tests.gateway.patroni.patroni_clients import DrillClient, find_primary
+from tests.gateway.patroni.patroni_clients import DrillClient, InstanceObserver, find_primary
 from tests.gateway.patroni.patroni_instance import PatroniInstance
 from tests.gateway.patroni.patroni_records import Member, Outcome, PatroniRecords
 from tests.gateway.patroni.patroni_stores import Store
@@ -157,6 +157,24 @@ def pause_store_leader(scene: PatroniScene) -> str:
     return _during(scene, began_s, scene.store.pause_leader())
 
 
+def pause_store_majority(scene: PatroniScene) -> str:
+    """Stop two of the store's three processes until there is no primary, as none can renew its lease; and go on."""
+    target = scene.store.pause_majority()
+    scene.wait(
+        lambda: (
+            not any(
+                client.sees_primary()
+                for client in scene.clients
+                if isinstance(client, InstanceObserver)
+            )
+        ),
+        "the end of the primary, which cannot renew its lease",
+    )
+    time.sleep(_STORE_FAULT_S)
+    scene.store.mend()
+    return target
+
+
 def kill_gateway(scene: PatroniScene) -> str:
     """Kill a server to which Patroni connects; start it again later."""
     began_s = time.monotonic()
@@ -179,5 +197,6 @@ FAULTS: Final[dict[str, Callable[[PatroniScene], str]]] = {
         pause_primary,
         kill_primary_and_store_leader,
         pause_patroni,
+        pause_store_majority,
     )
 }

@@ -37,6 +37,9 @@ class Store(Protocol):
     def pause_leader(self) -> str:
         """Stop the leader, wait for a new one, and return the name of what was stopped."""
 
+    def pause_majority(self) -> str:
+        """Stop two of the three processes that agree, and return their names."""
+
     def kill_front(self) -> str:
         """Kill a process to which Patroni connects, and return its name."""
 
@@ -173,6 +176,13 @@ class EtcdStore:
         self._leader()
         return leader.name
 
+    def pause_majority(self) -> str:
+        """Stop two members."""
+        paused = self._members[:2]
+        for member in paused:
+            member.pause()
+        return " and ".join(member.name for member in paused)
+
     def kill_front(self) -> str:
         """Kill a member that follows."""
         leader = self._leader()
@@ -244,6 +254,13 @@ class QcoreStore:
         leader.pause()
         self._cluster.wait_leader()
         return f"node{leader.node_id}"
+
+    def pause_majority(self) -> str:
+        """Stop two nodes."""
+        paused = list(self._cluster.nodes.values())[:2]
+        for node in paused:
+            node.pause()
+        return " and ".join(f"node{node.node_id}" for node in paused)
 
     def kill_front(self) -> str:
         """Kill a gateway, each time the next one."""
