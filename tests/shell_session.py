@@ -45,7 +45,7 @@ while True:
 _FORKED = CHECKOUT / "tests/process/programs/forked_qcore.py"
 _QCORE = """
 case "$1" in
-  node|watch) exec "{python}" -m qcore "$@" ;;
+  node|watch|gateway) exec "{python}" -m qcore "$@" ;;
   *) exec "{python}" -I -S "{program}" ask "{path}" "$@" ;;
 esac
 """

@@ -99,10 +99,10 @@ class ClusterFacts:
         members.sort(key=lambda each: int(str(each["ID"])))
         return message(header=self.header(None), members=members)
 
-    async def is_healthy(self) -> bool:
+    async def is_healthy(self, machine: Machine) -> bool:
         """Whether the cluster serves reads. A user who is refused was refused by a node, as in etcd."""
         try:
-            await Machine(self._client, has_token=False).read({"op": "status"})
+            await machine.read({"op": "status"})
         except (AccessRefused, PermissionDenied, Unauthenticated):
             return True
         except QcoreError:

@@ -1,4 +1,4 @@
-"""The clients of the gateway: its own, and one for each token that requests have."""
+"""The clients of the gateway: one for itself, and one for each token that requests have."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from qcore.client import Client
 from qcore.client.errors import decode_error
 from qcore.client.login.credentials import Credentials
 from qcore.errors import AccessRefused, QcoreError, Unauthenticated
-from qcore.gateway.etcd_errors import AUTH_FAILED, AUTH_NOT_ENABLED, EtcdError
-from qcore.gateway.machine_access import Machine
+from qcore.gateway.etcd_errors import AUTH_FAILED, AUTH_NOT_ENABLED, USER_EMPTY, EtcdError
+from qcore.gateway.machine_access import Machine, Outage
+from qcore.kv.kv_client import DEFAULT_COMMAND_BYTES
 from qcore.security.tls import TlsFiles
 
 #: How many tokens have a client while no request uses it.
@@ -38,12 +39,14 @@ class Connect:
         timeout_s: how long one request may take, with all its retries.
         tls: for the connections to the nodes.
         credentials: of the gateway itself, for requests without a token; None for no user.
+        max_command_bytes: of the nodes.
     """
 
     endpoints: Sequence[str]
     timeout_s: float
     tls: TlsFiles | None = None
     credentials: Credentials | None = field(default=None, repr=False)
+    max_command_bytes: int = DEFAULT_COMMAND_BYTES
 
     def client(self, credentials: Credentials | None) -> Client:
         """A client with these credentials.
@@ -65,11 +68,16 @@ class ClusterUsers:
 
     Args:
         connect: how to reach the cluster.
+
+    Attributes:
+        own: the client of the gateway itself.
+        outage: see `Outage`.
     """
 
     def __init__(self, connect: Connect) -> None:
         self._connect = connect
         self.own = connect.client(connect.credentials)
+        self.outage = Outage()
         #: By token, the one that was used last at the end.
         self._by_token: OrderedDict[str, _TokenUse] = OrderedDict()
         self._closing: dict[asyncio.Task[None], None] = {}
@@ -78,7 +86,7 @@ class ClusterUsers:
     async def machine(self, token: str | None) -> AsyncIterator[Machine]:
         """The machine for the user of this token; without one, for the gateway's own user."""
         if not token:
-            yield Machine(self.own, has_token=False)
+            yield self._machine(self.own, has_token=False)
             return
         use = self._by_token.get(token)
         if use is None:
@@ -87,13 +95,17 @@ class ClusterUsers:
         self._by_token.move_to_end(token)
         use.users += 1
         try:
-            yield Machine(use.client, has_token=True)
+            yield self._machine(use.client, has_token=True)
         except Unauthenticated:
             self._forget(token, use)
             raise
         finally:
             use.users -= 1
             self._drop_idle()
+
+    def _machine(self, client: Client, *, has_token: bool) -> Machine:
+        most = self._connect.max_command_bytes
+        return Machine(client, self.outage, has_token=has_token, max_command_bytes=most)
 
     def _forget(self, token: str, use: _TokenUse) -> None:
         """Keep no client of a token that is not accepted. Requests that use it end first."""
@@ -134,7 +146,7 @@ class ClusterUsers:
                         raise EtcdError(*AUTH_NOT_ENABLED) from None
                     raise
                 except Unauthenticated:
-                    raise EtcdError(*AUTH_FAILED) from None
+                    raise EtcdError(*(AUTH_FAILED if user else USER_EMPTY)) from None
                 except QcoreError as error:
                     last = error
         assert last is not None, "there is an endpoint"

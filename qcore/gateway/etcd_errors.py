@@ -14,7 +14,6 @@ from qcore.errors import (
     AccessRefused,
     ConfigError,
     DuplicateKey,
-    KeyTooLong,
     LeaseExists,
     LeaseNotFound,
     NotLeader,
@@ -27,7 +26,6 @@ from qcore.errors import (
     RevisionInFuture,
     StoreError,
     TooLarge,
-    TooManyOperations,
     Unauthenticated,
     ValueTooLarge,
 )
@@ -182,7 +180,7 @@ def etcd_error(error: QcoreError, *, has_token: bool) -> EtcdError:
     for kind, known in _KNOWN:
         if isinstance(error, kind):
             return EtcdError(*known)
-    if isinstance(error, TooManyOperations | KeyTooLong | StoreError | ConfigError):
+    if isinstance(error, StoreError | ConfigError):
         return EtcdError(Code.INVALID_ARGUMENT, f"etcdserver: {error}")
     if isinstance(error, AccessRefused):
         return EtcdError(Code.PERMISSION_DENIED, f"etcdserver: {error}")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Final
 
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -17,7 +19,6 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from qcore.errors import QcoreError
-from qcore.gateway import lease_operations
 from qcore.gateway.cluster_facts import API_VERSION, ClusterFacts
 from qcore.gateway.cluster_users import ClusterUsers
 from qcore.gateway.etcd_errors import (
@@ -25,14 +26,16 @@ from qcore.gateway.etcd_errors import (
     INTERNAL,
     REQUEST_TOO_LARGE,
     STOPPED,
-    USER_EMPTY,
     EtcdError,
     InvalidRequest,
     etcd_error,
 )
+from qcore.gateway.gateway_metrics import GatewayMetrics
 from qcore.gateway.json_forms import Fields, message, read_json, write_json
 from qcore.gateway.json_stream import Disconnected, objects_of
-from qcore.gateway.key_operations import (
+from qcore.gateway.machine_access import Machine
+from qcore.gateway.operations import lease_operations
+from qcore.gateway.operations.key_operations import (
     DeleteRequest,
     PutRequest,
     TxnRequest,
@@ -40,13 +43,13 @@ from qcore.gateway.key_operations import (
     put,
     txn,
 )
-from qcore.gateway.machine_access import Machine
-from qcore.gateway.ranges_of_keys import RangeRequest, range_message, read_range
-from qcore.gateway.watch_stream import WatchStream
+from qcore.gateway.operations.ranges_of_keys import RangeRequest, range_message, read_range
+from qcore.gateway.operations.watch_stream import WatchStream
 
 logger = logging.getLogger("qcore.gateway")
 
 _PREFIXES: Final = ("/v3", "/v3beta")
+_ROOTS: Final = tuple(f"{prefix}/" for prefix in _PREFIXES)
 _JSON: Final = "application/json"
 _TEXT: Final = "text/plain"
 
@@ -113,6 +116,7 @@ class GatewayApp:
         self._users = users
         self._facts = facts
         self._most_bytes = most_bytes
+        self._metrics = GatewayMetrics()
         self._streams: dict[asyncio.Task[None], None] = {}
         self._is_stopping = False
 
@@ -121,6 +125,7 @@ class GatewayApp:
         routes = [
             Route("/version", self._version, methods=["GET"]),
             Route("/health", self._health, methods=["GET"]),
+            Route("/metrics", self._metrics_page, methods=["GET"]),
         ]
         for prefix in _PREFIXES:
             for path, operation in _OPERATIONS.items():
@@ -142,7 +147,9 @@ class GatewayApp:
             ):
                 stream = Route(prefix + path, _Stream(self, work))
                 routes.append(stream)
-        return Starlette(routes=routes, exception_handlers={404: _plain, 405: _plain})
+        made = Starlette(routes=routes, exception_handlers={404: _plain, 405: _plain})
+        made.router.redirect_slashes = False
+        return made
 
     async def stop(self) -> None:
         """End all streams. Their clients see a complete response, and connect elsewhere."""
@@ -167,6 +174,13 @@ class GatewayApp:
         self, answer: Callable[[Fields, str | None], Awaitable[dict[str, object]]]
     ) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
+            began = time.monotonic()
+            response = await respond(request)
+            seconds = time.monotonic() - began
+            self._metrics.answered(request.url.path, response.status_code, seconds)
+            return response
+
+        async def respond(request: Request) -> Response:
             token = token_of(request.headers)
             try:
                 body = await answer(Fields(read_json(await self._body(request))), token)
@@ -175,7 +189,7 @@ class GatewayApp:
             except QcoreError as error:
                 return _failed(etcd_error(error, has_token=token is not None))
             except ClientDisconnect:
-                return Response(status_code=499)  # nobody reads it
+                return Response(status_code=499)  # no client reads it
             except Exception:
                 logger.exception("a request to %s has failed", request.url.path)
                 return _failed(EtcdError(*INTERNAL))
@@ -205,10 +219,7 @@ class GatewayApp:
         return self._facts.member_list()
 
     async def _authenticate(self, fields: Fields, token: str | None) -> dict[str, object]:
-        name, password = fields.text("name"), fields.text("password")
-        if not name:
-            raise EtcdError(*USER_EMPTY)
-        issued = await self._users.log_in(name, password)
+        issued = await self._users.log_in(fields.text("name"), fields.text("password"))
         await self._facts.learn()
         return message(header=self._facts.header(None), token=issued)
 
@@ -216,8 +227,12 @@ class GatewayApp:
         body = {"etcdserver": API_VERSION, "etcdcluster": API_VERSION}
         return Response(write_json(body), media_type=_JSON)
 
+    async def _metrics_page(self, request: Request) -> Response:
+        return Response(self._metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
     async def _health(self, request: Request) -> Response:
-        healthy = await self._facts.is_healthy()
+        async with self._users.machine(None) as machine:
+            healthy = await self._facts.is_healthy(machine)
         body = write_json({"health": "true" if healthy else "false"})
         return Response(body, 200 if healthy else 503, media_type=_TEXT)
 
@@ -229,7 +244,7 @@ class GatewayApp:
             await stream.send({"header": self._facts.header(revision), **body})
 
     async def _watch(self, machine: Machine, stream: _Answers) -> None:
-        watches = WatchStream(machine, self._facts, stream.send)
+        watches = WatchStream(machine, self._facts, stream.send, self._metrics.watches)
         try:
             async for value in stream.objects(self._most_bytes):
                 await watches.take(Fields(value))
@@ -237,12 +252,15 @@ class GatewayApp:
         finally:
             await watches.close()
 
-    async def run_stream(self, headers: Mapping[str, str], stream: _Answers, work: _Work) -> None:
+    async def run_stream(
+        self, path: str, headers: Mapping[str, str], stream: _Answers, work: _Work
+    ) -> None:
         """Do the work of a stream to its end, and report its error."""
         task = asyncio.current_task()
         assert task is not None
         token = token_of(headers)
         self._streams[task] = None
+        self._metrics.streams.inc()
         try:
             if self._is_stopping:
                 raise EtcdError(*STOPPED)
@@ -266,6 +284,8 @@ class GatewayApp:
             await stream.end()
         finally:
             del self._streams[task]
+            self._metrics.streams.dec()
+            self._metrics.answered(path, stream.status, None)
 
 
 _Work = Callable[[Machine, "_Answers"], Awaitable[None]]
@@ -276,12 +296,16 @@ class _Answers:
 
     Args:
         receive, send: of ASGI.
+
+    Attributes:
+        status: of the response.
     """
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
         self._has_begun = False
+        self.status = 200
 
     def objects(self, most: int) -> AsyncIterator[object]:
         """The messages of the client."""
@@ -303,8 +327,8 @@ class _Answers:
 
     async def fail(self, error: EtcdError) -> None:
         """Report an error, and end the stream."""
+        error = error.in_stream if isinstance(error, InvalidRequest) else error
         if not self._has_begun:
-            error = error.in_stream if isinstance(error, InvalidRequest) else error
             await self._begin(error.status)
             await self._send({"type": "http.response.body", "body": write_json(error.to_json())})
             return
@@ -328,7 +352,7 @@ class _Answers:
             raise Disconnected from None
 
     async def _begin(self, status: int) -> None:
-        self._has_begun = True
+        self._has_begun, self.status = True, status
         headers = [(b"content-type", _JSON.encode())]
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
@@ -345,7 +369,8 @@ class _Stream:
             refused = PlainTextResponse("Method Not Allowed\n", 405, {"Allow": "POST"})
             await refused(scope, receive, send)
             return
-        await self._app.run_stream(Headers(scope=scope), _Answers(receive, send), self._work)
+        answers = _Answers(receive, send)
+        await self._app.run_stream(scope["path"], Headers(scope=scope), answers, self._work)
 
 
 def token_of(headers: Mapping[str, str]) -> str | None:
@@ -360,7 +385,9 @@ def token_of(headers: Mapping[str, str]) -> str | None:
 async def _plain(request: Request, error: Exception) -> Response:
     """The response to an unknown path or a wrong method."""
     assert isinstance(error, HTTPException), "the handler is for statuses"
-    return PlainTextResponse(f"{error.detail}\n", error.status_code, error.headers)
+    is_other = error.status_code == 404 and not request.url.path.startswith(_ROOTS)
+    text = "404 page not found" if is_other else error.detail
+    return PlainTextResponse(f"{text}\n", error.status_code, error.headers)
 
 
 def _failed(error: EtcdError) -> Response:

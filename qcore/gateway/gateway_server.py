@@ -18,7 +18,6 @@ from qcore.errors import ConfigError, TransportError
 from qcore.gateway.cluster_facts import ClusterFacts
 from qcore.gateway.cluster_users import ClusterUsers, Connect
 from qcore.gateway.gateway_app import GatewayApp
-from qcore.kv.kv_client import DEFAULT_COMMAND_BYTES
 from qcore.security.tls import TlsFiles, server_context
 from qcore.transport.address import Address
 
@@ -41,9 +40,8 @@ class GatewayConfig:
         listen: the address that it binds; port 0 for a free one.
         advertise: at which clients reach the gateways, `host:port` or a URL, this one first; none for `listen`.
         connect: how it reaches the cluster.
-        tls: the files of its own listener; None for no TLS.
+        tls: the files of its listener; None for no TLS.
         clients_need_certificates: whether clients must present a certificate.
-        max_command_bytes: of the nodes.
     """
 
     listen: Address
@@ -51,7 +49,6 @@ class GatewayConfig:
     connect: Connect
     tls: TlsFiles | None = None
     clients_need_certificates: bool = False
-    max_command_bytes: int = DEFAULT_COMMAND_BYTES
 
 
 class _Server(uvicorn.Server):
@@ -97,7 +94,7 @@ async def run_gateway(config: GatewayConfig, on_listening: Callable[[str], None]
             app = GatewayApp(
                 users,
                 ClusterFacts(users.own, urls),
-                _BODY_FACTOR * config.max_command_bytes,
+                _BODY_FACTOR * config.connect.max_command_bytes,
             )
             server = _Server(
                 _uvicorn_config(app, config), lambda: on_listening(f"{scheme}://{bound}")
@@ -149,6 +146,8 @@ def _uvicorn_config(app: GatewayApp, config: GatewayConfig) -> uvicorn.Config:
         backlog=_BACKLOG,
     )
     made.load()
+    for name in ("uvicorn.error", "uvicorn.asgi"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # the gateway has other lines
     if config.tls is not None:
         made.ssl = server_context(
             config.tls, clients_need_certificates=config.clients_need_certificates
@@ -164,6 +163,7 @@ def _stop_on_signals(app: GatewayApp, server: uvicorn.Server) -> list[asyncio.Ta
     def stop() -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
+        logger.info("the gateway stops")
         server.should_exit = True
         stopping.append(asyncio.ensure_future(app.stop()))
 
@@ -179,9 +179,20 @@ def _bound(address: Address) -> Iterator[socket.socket]:
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
         family, _, _, _, where = found[0]
-        listener = socket.create_server(where[:2], family=family, backlog=_BACKLOG)
+        # With its protocol: asyncio switches Nagle's algorithm off only where it sees TCP.
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     except OSError as error:
-        why = "is in use: give another one" if error.errno == errno.EADDRINUSE else error.strerror
+        raise TransportError(f"--listen {address}: {error.strerror}") from None
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(where)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        in_use = error.errno == errno.EADDRINUSE
+        why = "it is in use: give another one" if in_use else str(error.strerror)
         raise TransportError(f"--listen {address}: cannot bind the address: {why}") from None
     with listener:
         yield listener

@@ -143,7 +143,8 @@ class Fields:
         if isinstance(value, str) and not isinstance(value, _NoInteger):
             value = _integer_in(value)
         if isinstance(value, bool) or not isinstance(value, int) or not -_INT64 <= value < _INT64:
-            shown = f"number {value}" if isinstance(value, int) else _kind(value)
+            is_number = isinstance(value, int) and not isinstance(value, bool)
+            shown = f"number {value}" if is_number else _kind(value)
             raise InvalidRequest(f"json: cannot unmarshal {shown} into Go value of type int64")
         return value
 

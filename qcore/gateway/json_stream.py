@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
 from typing import Any, Final  # Any: messages of ASGI
 
 from qcore.gateway.etcd_errors import REQUEST_TOO_LARGE, EtcdError, InvalidRequest
@@ -10,6 +10,7 @@ from qcore.gateway.json_forms import Value, read_json
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 _SPACE: Final = b" \t\r\n"
+_NO_OBJECT: Final = "json: cannot unmarshal array into Go value of type map[string]json.RawMessage"
 
 
 class Disconnected(Exception):
@@ -34,28 +35,28 @@ class ObjectSplitter:
         """Whether no object has begun that has not ended."""
         return not self._held
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """The objects that these bytes complete.
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The objects that these bytes complete, those before an error, too.
 
         Raises:
             EtcdError: something else than an object comes next, or an object is too large.
         """
-        found: list[bytes] = []
         for byte in data:
             if not self._held:
                 if byte in _SPACE:
                     continue
                 if byte != ord("{"):
                     raise InvalidRequest(
-                        f"invalid character {chr(byte)!r} looking for beginning of value",
+                        _NO_OBJECT
+                        if byte == ord("[")
+                        else f"invalid character {chr(byte)!r} looking for beginning of value",
                     )
             self._held.append(byte)
             if len(self._held) > self._most:
                 raise EtcdError(*REQUEST_TOO_LARGE)
             if self._ends(byte):
-                found.append(bytes(self._held))
+                yield bytes(self._held)
                 self._held.clear()
-        return found
 
     def _ends(self, byte: int) -> bool:
         """Whether the object ends with this byte."""

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import logging
+import time
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
+from qcore.errors import QcoreError
+from qcore.gateway.etcd_errors import Code, etcd_error
 from qcore.kv import KeyValue, KeyWatch
 from qcore.kv.key_values import ChangeKind, Json, data_json
 from qcore.machines.kv.texts import end_of_prefix
@@ -14,10 +18,30 @@ from qcore.transport.perform_options import Stale
 if TYPE_CHECKING:
     from qcore.client import Client
 
+logger = logging.getLogger("qcore.gateway")
+
 #: A serializable read may be this old. It is served without a leader.
 SERIALIZABLE: Final = Stale(24 * 3600 * 1000)
 #: The range end that means that there is none.
 NO_END: Final = b"\0"
+
+
+class Outage:
+    """Writes one line to the log when the cluster stops answering, and one when it answers again."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+
+    def note(self, error: QcoreError | None) -> None:
+        """Note how a request ended; None for an answer."""
+        if error is not None and etcd_error(error, has_token=False).code is not Code.UNAVAILABLE:
+            error = None  # the cluster has answered
+        if error is not None and self._since is None:
+            self._since = time.monotonic()
+            logger.warning("the cluster does not answer: %s", error)
+        elif error is None and self._since is not None:
+            logger.info("the cluster answers again, after %.1f s", time.monotonic() - self._since)
+            self._since = None
 
 
 class Machine:
@@ -25,17 +49,21 @@ class Machine:
 
     Args:
         client: of the user.
-        has_token: whether the user gave a token; otherwise the client is the gateway's own.
+        outage: hears how requests end.
+        has_token: whether the user gave a token; otherwise the client is that of the gateway.
+        max_command_bytes: of the nodes.
 
     Attributes:
         client, has_token: see above.
-        keys: sends the requests.
     """
 
-    def __init__(self, client: Client, *, has_token: bool) -> None:
+    def __init__(
+        self, client: Client, outage: Outage, *, has_token: bool, max_command_bytes: int
+    ) -> None:
         self.client = client
         self.has_token = has_token
-        self.keys = KeyValue(client)
+        self._outage = outage
+        self._keys = KeyValue(client, max_command_bytes=max_command_bytes)
 
     async def write(self, request: Mapping[str, object]) -> Json:
         """The result of a command.
@@ -43,7 +71,7 @@ class Machine:
         Raises:
             QcoreError: as `KeyValue`.
         """
-        return await self.keys.request(request)
+        return await self._noted(self._keys.request(request))
 
     async def read(self, request: Mapping[str, object], *, serializable: bool = False) -> Json:
         """The result of a query.
@@ -51,9 +79,17 @@ class Machine:
         Raises:
             QcoreError: as `KeyValue`.
         """
-        return await self.keys.request(
-            request, read=True, consistency=SERIALIZABLE if serializable else None
-        )
+        consistency = SERIALIZABLE if serializable else None
+        return await self._noted(self._keys.request(request, read=True, consistency=consistency))
+
+    async def _noted(self, request: Awaitable[Json]) -> Json:
+        try:
+            answer = await request
+        except QcoreError as error:
+            self._outage.note(error)
+            raise
+        self._outage.note(None)
+        return answer
 
     async def revision(self) -> int:
         """The newest revision."""

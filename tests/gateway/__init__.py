@@ -1,1 +1,1 @@
-"""Tests of the gateways, with clients that others wrote."""
+"""Tests of etcd's JSON gateway."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
+import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -50,13 +53,13 @@ def etcd(
         typer.Option("--timeout", min=0.1, help="How long one request may take, seconds."),
     ] = 7.0,
     max_command_bytes: Annotated[
-        int | None,
+        int,
         typer.Option(
             "--max-command-bytes",
             min=1024,
-            help="The nodes' --max-command-bytes. Default: theirs.",
+            help="The --max-command-bytes of the nodes.",
         ),
-    ] = None,
+    ] = 1 << 20,
     listen_tls_cert: Annotated[
         Path | None,
         typer.Option(
@@ -93,13 +96,13 @@ def etcd(
     missing = [name for name in _EXTRA if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(
-            f"{' and '.join(missing)} not installed: pip install 'qcore-raft[gateway]'"
+            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed: "
+            "pip install 'qcore-raft[gateway]'"
         )
     import asyncio
 
     from qcore.gateway.cluster_users import Connect
     from qcore.gateway.gateway_server import GatewayConfig, run_gateway
-    from qcore.kv.kv_client import DEFAULT_COMMAND_BYTES
     from qcore.transport.address import Address
 
     own_tls = _listener_tls(listen_tls_cert, listen_tls_key, listen_tls_ca)
@@ -107,16 +110,30 @@ def etcd(
     config = GatewayConfig(
         Address.parse(listen, "--listen", allow_port_zero=True),
         named,
-        Connect(split_endpoints(endpoints), timeout, tls_files(), credentials()),
+        Connect(split_endpoints(endpoints), timeout, tls_files(), credentials(), max_command_bytes),
         own_tls,
         listen_tls_ca is not None,
-        max_command_bytes or DEFAULT_COMMAND_BYTES,
     )
+
+    _write_log_lines()
 
     def listening(url: str) -> None:
         print(f"qcore gateway etcd listens on {url}", flush=True)
 
     asyncio.run(run_gateway(config, listening))
+
+
+def _write_log_lines() -> None:
+    """Let log lines go to stderr, in the form of those of nodes."""
+    line = logging.Formatter(
+        "%(asctime)s.%(msecs)03dZ %(levelname)-7s %(message)s", "%Y-%m-%dT%H:%M:%S"
+    )
+    line.converter = time.gmtime
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(line)
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
 
 
 def _listener_tls(cert: Path | None, key: Path | None, ca: Path | None) -> TlsFiles | None:

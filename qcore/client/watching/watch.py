@@ -116,7 +116,7 @@ class Watch(Generic[C]):
 
     @property
     def has_waiting(self) -> bool:
-        """Whether a change waits, so that `__anext__` returns at once."""
+        """Whether a change waits, so that `__anext__` returns immediately."""
         return bool(self._waiting) and not self._is_resumed
 
     async def __aenter__(self) -> Self:

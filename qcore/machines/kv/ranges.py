@@ -84,16 +84,18 @@ def read_range(keys: VersionedKeys, request: Range, work: Work) -> str:
     begin, end = request.keys.begin, request.keys.end
     if request.keys.single:
         return _read_key(keys.get(begin, request.revision), request, work)
+    # What is sorted later is read in the order of the keys, in which equals stay.
+    descending = request.descending and not _is_whole(request)
     held: Iterable[tuple[bytes, Version | None]]
     if request.revision is not None and _is_earlier(keys, request):
-        held = keys.scan_at(request.revision, begin, end, descending=request.descending)
+        held = keys.scan_at(request.revision, begin, end, descending=descending)
         if _is_whole(request) or keys.count(begin, end, deleted=True) <= MAX_SCANNED:
             held = [each for each in held if each[1] is not None]
             count = len(held)
         else:
             count = keys.count(begin, end)
     else:
-        versions = keys.scan(begin, end, descending=request.descending)
+        versions = keys.scan(begin, end, descending=descending)
         held = ((version.key, version) for version in versions)
         count = keys.count(begin, end)
     if _is_whole(request):

@@ -137,3 +137,12 @@ def test_keys_are_in_the_order_of_their_bytes() -> None:
     assert lone.keys(key="b", end={"base64": "/w=="}) == ["b", "é", "\U0001f600"]
     assert lone.keys(key="é", end=None) == ["é", "\U0001f600", {"base64": "/w=="}]
     assert lone.keys(key="b", end="a") == []
+
+
+def test_equals_stay_in_the_order_of_their_keys() -> None:
+    lone = LoneMachine()
+    for key in ("a", "b", "c", "a"):
+        lone.put(key)
+    for descending, order in ((False, "bca"), (True, "abc")):
+        page = lone.ask(op="range", prefix="", sort_by="version", descending=descending)
+        assert "".join(kv["key"] for kv in page["kvs"]) == order

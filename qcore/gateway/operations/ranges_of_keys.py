@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from qcore.errors import RevisionCompacted, RevisionInFuture, TooManyOperations
@@ -73,6 +73,10 @@ class RangeRequest:
         if not request.key:
             raise EtcdError(*EMPTY_KEY)
         return request
+
+    def at(self, revision: int) -> RangeRequest:
+        """The same as of a revision, unless it names another one."""
+        return self if self.revision else replace(self, revision=revision)
 
     @property
     def is_plain(self) -> bool:

@@ -9,13 +9,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
+from prometheus_client import Gauge
+
 from qcore.errors import PermissionDenied, QcoreError, WatchCompacted
 from qcore.gateway.cluster_facts import ClusterFacts
 from qcore.gateway.etcd_errors import INTERNAL, PERMISSION_DENIED, etcd_error
 from qcore.gateway.json_forms import Fields, message
 from qcore.gateway.json_stream import Disconnected
 from qcore.gateway.machine_access import NO_END, Machine
-from qcore.gateway.ranges_of_keys import version_message
+from qcore.gateway.operations.ranges_of_keys import version_message
 from qcore.kv import KeyChange, KeyWatch
 from qcore.kv.key_values import ChangeKind
 
@@ -77,15 +79,22 @@ class WatchStream:
         machine: of the user.
         facts: makes headers.
         send: sends an answer to the client.
+        count: counts the watches.
         progress_s: how long a watch that reports its progress is silent.
     """
 
     def __init__(
-        self, machine: Machine, facts: ClusterFacts, send: Send, progress_s: float = PROGRESS_S
+        self,
+        machine: Machine,
+        facts: ClusterFacts,
+        send: Send,
+        count: Gauge,
+        progress_s: float = PROGRESS_S,
     ) -> None:
         self._machine = machine
         self._facts = facts
         self._send = send
+        self._count = count
         self._progress_s = progress_s
         self._watches: dict[int, asyncio.Task[None]] = {}
         self._next_id = 0
@@ -154,7 +163,7 @@ class WatchStream:
 
     async def _run(self, watch_id: int, request: WatchRequest, first: int) -> None:
         """Serve one watch until it is cancelled."""
-        with contextlib.suppress(Disconnected):  # the stream ends
+        with contextlib.suppress(Disconnected), self._count.track_inprogress():  # the stream ends
             await self._serve(watch_id, request, first)
 
     async def _serve(self, watch_id: int, request: WatchRequest, first: int) -> None:

@@ -6,18 +6,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from qcore.errors import LeaseNotFound, StoreError
+from qcore.errors import LeaseNotFound, QcoreError, StoreError
 from qcore.gateway.etcd_errors import (
     EMPTY_KEY,
     KEY_NOT_FOUND,
     LEASE_PROVIDED,
+    TOO_MANY_OPERATIONS,
     VALUE_PROVIDED,
     Code,
     EtcdError,
 )
 from qcore.gateway.json_forms import Fields, message
 from qcore.gateway.machine_access import Machine, range_fields
-from qcore.gateway.ranges_of_keys import Found, RangeRequest, kv_message, range_message
+from qcore.gateway.operations.ranges_of_keys import (
+    Found,
+    RangeRequest,
+    kv_message,
+    range_message,
+    read_range,
+)
 from qcore.kv.key_values import Json, data_json
 
 _RESULTS: Final = ("EQUAL", "GREATER", "LESS", "NOT_EQUAL")
@@ -26,6 +33,13 @@ _TARGETS: Final = ("VERSION", "CREATE", "MOD", "VALUE", "LEASE")
 _RELATIONS: Final = ("=", ">", "<", "!=")
 _NUMBERS: Final = ("version", "create_revision", "mod_revision", "value", "lease")
 _VALUE: Final = 3
+#: The most comparisons, and the most operations of each list: etcd's default for `--max-txn-ops`.
+MAX_OPERATIONS: Final = 128
+#: An error for which a client must find out itself what has happened.
+_NO_ANSWER: Final = (
+    "etcdserver: the transaction is done, but a range between its changes is larger than a page of the machine: read "
+    "large ranges before the first change or after the last one"
+)
 
 
 @dataclass(slots=True, frozen=True)
@@ -127,11 +141,14 @@ class TxnRequest:
         Raises:
             EtcdError: it is invalid.
         """
-        comparisons = [_comparison(each) for each in fields.list_of("compare")]
+        comparisons, then, otherwise = map(fields.list_of, ("compare", "success", "failure"))
+        if max(map(len, (comparisons, then, otherwise))) > MAX_OPERATIONS:
+            raise EtcdError(*TOO_MANY_OPERATIONS)
+        compared = [_comparison(each) for each in comparisons]
         return cls(
-            [each for each in comparisons if each is not None],
-            [_operation(each) for each in fields.list_of("success")],
-            [_operation(each) for each in fields.list_of("failure")],
+            [each for each in compared if each is not None],
+            [_operation(each) for each in then],
+            [_operation(each) for each in otherwise],
         )
 
     def to_machine(self) -> dict[str, object]:
@@ -176,18 +193,20 @@ def _comparison(fields: Fields) -> dict[str, object] | None:
     numbers = {name: fields.integer(name) for name in _NUMBERS if name != "value"}
     if not key:
         raise EtcdError(*EMPTY_KEY)
-    if not 0 <= result < len(_RELATIONS) or not 0 <= target < len(_NUMBERS):
-        raise EtcdError(
-            Code.INVALID_ARGUMENT, "etcdserver: a comparison has an unknown result or target"
-        )
-    relation, name = _RELATIONS[result], _NUMBERS[target]
     keys = range_fields(key, end)
+    never: dict[str, object] = {**keys, "is": "<", "version": 0}
+    # In etcd an unknown result always holds, and with an unknown target everything is equal.
+    if not 0 <= result < len(_RELATIONS):
+        return {**keys, "exists": True} if target == _VALUE else None
+    relation = _RELATIONS[result]
+    if not 0 <= target < len(_NUMBERS):
+        return None if relation == "=" else never
     if target == _VALUE:
         return {**keys, "is": relation, "value": data_json(value)}
-    number = numbers[name]
-    if number < 0:  # what it is compared with never is
-        return None if relation in (">", "!=") else {**keys, "is": "<", name: 0}
-    return {**keys, "is": relation, name: number}
+    name = _NUMBERS[target]
+    if numbers[name] < 0:  # what it is compared with never is
+        return None if relation in (">", "!=") else never
+    return {**keys, "is": relation, name: numbers[name]}
 
 
 async def put(machine: Machine, request: PutRequest) -> tuple[dict[str, object], int]:
@@ -210,8 +229,7 @@ async def txn(machine: Machine, request: TxnRequest) -> tuple[dict[str, object],
     else:
         done = await _written(machine, command)
     revision = int(done["revision"])
-    responses = _Responses(machine, revision, has_changed=_changes(done))
-    return await responses.of_txn(request, done), revision
+    return await _Responses(machine, done).of_txn(request, done), revision
 
 
 async def _written(machine: Machine, command: dict[str, object]) -> Json:
@@ -233,14 +251,16 @@ def _delete_message(done: Json) -> dict[str, object]:
     return message(deleted=int(done["deleted"]), prev_kvs=previous)
 
 
-def _changes(done: Json) -> bool:
-    """Whether operations of a transaction have changed something."""
-    return any(
-        each["op"] == "put"
-        or (each["op"] == "delete" and each["deleted"])
-        or (each["op"] == "txn" and _changes(each))
+def _change_count(done: Json) -> int:
+    """How many operations of a transaction have changed something."""
+    return sum(
+        _change_count(each) if each["op"] == "txn" else _has_changed(each)
         for each in done["responses"]
     )
+
+
+def _has_changed(done: Json) -> bool:
+    return done["op"] == "put" or (done["op"] == "delete" and bool(done["deleted"]))
 
 
 class _Responses:
@@ -248,18 +268,23 @@ class _Responses:
 
     Args:
         machine: reads the rest of ranges that are larger than a page.
-        revision: of the transaction.
-        has_changed: whether it has changed something.
+        done: the result of the transaction.
     """
 
-    def __init__(self, machine: Machine, revision: int, *, has_changed: bool) -> None:
+    def __init__(self, machine: Machine, done: Json) -> None:
         self._machine = machine
-        self._final = revision
-        #: The revision that an operation sees: before the first change, that is the one before.
-        self._seen = revision - 1 if has_changed else revision
+        self._revision = int(done["revision"])
+        #: How many operations have changed something, and how many of them come before the next one.
+        self._changes = _change_count(done)
+        self._seen = 0
 
     async def of_txn(self, request: TxnRequest, done: Json) -> dict[str, object]:
-        """The `TxnResponse` without its header."""
+        """The `TxnResponse` without its header.
+
+        Raises:
+            EtcdError: the rest of a range cannot be read.
+            QcoreError: the same, of a transaction that has changed nothing.
+        """
         succeeded = bool(done["succeeded"])
         operations = request.then if succeeded else request.otherwise
         responses = [
@@ -269,31 +294,35 @@ class _Responses:
         return message(succeeded=succeeded, responses=responses)
 
     async def _of(self, operation: Operation, result: Json) -> dict[str, object]:
+        if isinstance(operation, TxnRequest):
+            return {"response_txn": {"header": {}, **await self.of_txn(operation, result)}}
+        self._seen += _has_changed(result)
+        header = message(revision=self._seen_revision)
         match operation:
             case RangeRequest():
                 found = await self._complete(operation, result)
-                return {"response_range": range_message(found, self._header())}
+                return {"response_range": range_message(found, header)}
             case PutRequest():
-                self._seen = self._final
-                return {"response_put": {"header": self._header(), **_put_message(result)}}
+                return {"response_put": {"header": header, **_put_message(result)}}
             case DeleteRequest():
-                if result["deleted"]:
-                    self._seen = self._final
-                body = {"header": self._header(), **_delete_message(result)}
-                return {"response_delete_range": body}
-            case TxnRequest():
-                body = {"header": {}, **await self.of_txn(operation, result)}
-                return {"response_txn": body}
+                return {"response_delete_range": {"header": header, **_delete_message(result)}}
 
-    def _header(self) -> dict[str, object]:
-        return message(revision=self._seen)
+    @property
+    def _seen_revision(self) -> int:
+        """The revision that an operation sees: before the first change, that is the one before."""
+        return self._revision - 1 if self._changes and not self._seen else self._revision
 
     async def _complete(self, request: RangeRequest, result: Json) -> Found:
-        found = Found(result["kvs"], bool(result["more"]), int(result["count"]), self._seen)
+        """What a range of the transaction found, also if it is more than a page of the machine."""
+        revision = self._seen_revision
+        found = Found(result["kvs"], bool(result["more"]), int(result["count"]), revision)
         if not found.more or (request.limit and len(found.kvs) >= request.limit):
             return found
-        raise EtcdError(
-            Code.RESOURCE_EXHAUSTED,
-            "etcdserver: a range of this transaction has more than a page of the machine: the transaction is done, and "
-            "its answer is not known",
-        )
+        if not self._changes:
+            return await read_range(self._machine, request.at(revision))
+        try:
+            if self._seen in (0, self._changes):  # the state at the time is that of a revision
+                return await read_range(self._machine, request.at(revision))
+        except (QcoreError, EtcdError) as error:
+            raise EtcdError(Code.UNAVAILABLE, f"{_NO_ANSWER} ({error})") from error
+        raise EtcdError(Code.UNAVAILABLE, _NO_ANSWER)

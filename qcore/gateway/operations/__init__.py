@@ -1,0 +1,1 @@
+"""The requests about keys, leases and watches."""
