@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
 #: The version of etcd whose API the gateway offers.
 API_VERSION: Final = "3.4.0"
 _ID_DIGITS: Final = 16
+#: How often the number of the cluster is asked for until it is known, and how long that may take, seconds.
+_ASK_EVERY_S: Final = 5.0
+_ASK_S: Final = 0.5
 
 
 def number_of(text: str) -> int:
@@ -42,6 +48,8 @@ class ClusterFacts:
         self._client = client
         self._urls = urls
         self._cluster_id = 0
+        #: When to ask for it again, by the monotonic clock.
+        self._ask_again = 0.0
         self.member_id = number_of(urls[0])
 
     def header(self, revision: int | None) -> dict[str, object]:
@@ -53,14 +61,20 @@ class ClusterFacts:
         )
 
     async def learn(self, machine: Machine | None = None) -> None:
-        """Learn the number of the cluster, if it is not known. A user may not be allowed to ask for it."""
-        clients = [self._client] if machine is None else [machine.client, self._client]
-        for client in () if self._cluster_id else clients:
-            try:
-                self._take(await client.get_metrics())
-            except QcoreError:
-                continue
+        """Learn the number of the cluster, if it is not known. A user may not be allowed to ask for it.
+
+        It delays a request only from time to time, and not for long: headers without it are good enough.
+        """
+        if self._cluster_id or time.monotonic() < self._ask_again:
             return
+        self._ask_again = time.monotonic() + _ASK_EVERY_S
+        clients = [self._client] if machine is None else [machine.client, self._client]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_ASK_S):
+                for client in clients:
+                    with contextlib.suppress(QcoreError):
+                        self._take(await client.get_metrics())
+                        break
 
     def _take(self, metrics: Metrics) -> None:
         found = metrics["qcore"].get("cluster_id")

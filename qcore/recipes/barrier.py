@@ -11,10 +11,11 @@ from qcore.errors import ConfigError, LeaseNotFound, QcoreError, WatchCompacted
 from qcore.kv.txn_parts import Condition, Put
 from qcore.recipes.agreement import Agreement
 from qcore.recipes.checked_arguments import check_integer
-from qcore.recipes.holding.tickets import PAUSE_S, Ticket, TicketQueue
+from qcore.recipes.holding.tickets import Ticket, TicketQueue
 from qcore.recipes.key_reads import integer_of, prefix_of, read_state
 from qcore.recipes.lease import DEFAULT_MAX_DRIFT, DEFAULT_TTL_S, Lease
 from qcore.recipes.recipe_errors import LeaseLost, NotAcquired, is_temporary
+from qcore.recipes.retries import PAUSE_S, last_error_text
 from qcore.time_limit import time_limit
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ class Barrier:
                         await asyncio.sleep(PAUSE_S)
         except TimeoutError:
             if outcome.round is None:
-                why = "" if last_error is None else f"; the last error was: {last_error}"
+                why = last_error_text(last_error)
                 if not outcome.is_known:
                     why += "; whether a round has released it could not be found out in time"
                 raise NotAcquired(
@@ -308,12 +309,16 @@ class Barrier:
         # The last change of its key, by which the reader of the watch knows that it has seen all others.
         await self._kv.put(place.key, _LEFT)
         number: int | None = None
-        async with self._kv.watch(place.key, from_revision=place.since + 1) as changes:
-            async for change in changes:
-                if change.kv.value == _LEFT:
-                    break
-                if change.kind == "put" and change.kv.value:
-                    number = _round_of(change.kv)
+        try:
+            async with self._kv.watch(place.key, from_revision=place.since + 1) as changes:
+                async for change in changes:
+                    if change.kv.value == _LEFT:
+                        break
+                    if change.kind == "put" and change.kv.value:
+                        number = _round_of(change.kv)
+        except WatchCompacted:
+            await self._kv.delete(place.key)
+            raise
         await self._kv.delete(place.key)
         return number
 

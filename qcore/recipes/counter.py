@@ -5,23 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from qcore.errors import ConfigError, OutcomeUnknown, QcoreError, WatchCompacted
 from qcore.kv.txn_parts import Condition, Put, Range
 from qcore.recipes.checked_arguments import check_integer
-from qcore.recipes.holding.tickets import PAUSE_S
 from qcore.recipes.key_reads import integer_of, page_of_txn, prefix_of
 from qcore.recipes.recipe_errors import NotAcquired, is_temporary
+from qcore.recipes.retries import PAUSE_S, RandomPauses, last_error_text
 from qcore.time_limit import time_limit
 
 if TYPE_CHECKING:
     from qcore.kv.key_values import Page
     from qcore.kv.kv_client import KeyValue
-
-#: The longest pause after the first attempt that another program was faster than, seconds. It doubles each time.
-_FIRST_PAUSE_S: Final = 0.004
-_MAX_PAUSE_S: Final = 0.25
 
 
 class Counter:
@@ -104,6 +100,7 @@ class Counter:
     async def _change(self, what: str, new: Callable[[int], int], timeout_s: float | None) -> int:
         change = _Change(what, new, f"{self._rng.getrandbits(128):032x}".encode())
         last_error: QcoreError | None = None
+        pauses = RandomPauses(self._rng)
         try:
             async with time_limit(timeout_s), self._turn:
                 state: _State | None = None
@@ -116,7 +113,7 @@ class Counter:
                         state = await self._attempt(change, state)
                         if state is None:
                             return change.result
-                        await asyncio.sleep(self._rng.uniform(0, change.next_pause_s()))
+                        await pauses.next()
                     except QcoreError as error:
                         if change.is_forgotten or not is_temporary(error):
                             if last_error is not None and change.doubt is not None:
@@ -127,7 +124,7 @@ class Counter:
                         last_error, state = error, None
                         await asyncio.sleep(PAUSE_S)
         except TimeoutError:
-            why = "" if last_error is None else f"; the last error was: {last_error}"
+            why = last_error_text(last_error)
             if change.doubt is not None:
                 raise OutcomeUnknown(
                     f"{self._title}: whether {what} took effect could not be found out within {timeout_s:g} s{why}"
@@ -218,7 +215,6 @@ class _Change:
         doubt: the state that the first attempt has seen of which no answer is known. There may be several with the
             same condition.
         is_forgotten: whether the history that says whether it took effect is compacted.
-        conflicts: how often another program was faster.
     """
 
     what: str
@@ -227,12 +223,6 @@ class _Change:
     result: int = 0
     doubt: _State | None = None
     is_forgotten: bool = False
-    conflicts: int = 0
-
-    def next_pause_s(self) -> float:
-        """The longest pause after another conflict, seconds."""
-        self.conflicts += 1
-        return min(_MAX_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(self.conflicts, 10))
 
 
 def _state_of(page: Page) -> _State:

@@ -22,6 +22,7 @@ from tests.process.support.commands import run_here
 #: Commands without `-o`, each with the reason.
 WITHOUT_OUTPUT = {
     "demo": "it narrates while it runs",
+    "gateway etcd": "it runs until it is stopped",
     "node start": "it runs until it is stopped",
     "sim draw": "it prints a scenario file",
     "sim schema": "it prints a JSON document",
@@ -193,6 +194,8 @@ def test_an_unreachable_node_is_exit_code_3_with_advice(one: CommandOfTree) -> N
     if "--endpoints" not in options(one):
         assert one.name.split()[0] not in {"cluster", "member", "leader", "entity", "schema"}
         return
+    if one.name == "gateway etcd":
+        return  # it starts, and its requests fail: see tests/gateway
     words = [*one.name.split(), *ARGUMENTS.get(one.name, [])]
     done = run_here(*words, "--endpoints", NO_NODE, "--timeout", "0.1")
     assert done.code == ExitCode.CANNOT_CONNECT, done

@@ -168,6 +168,35 @@ def test_close_waits_for_what_ctrl_c_has_ended() -> None:
     assert steps == ["cleaned up"]
 
 
+def test_ctrl_c_undoes_a_result_without_a_caller() -> None:
+    steps: list[str] = []
+
+    async def operation() -> str:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        return "a lock"
+
+    async def undo(result: str) -> None:
+        await asyncio.sleep(0.2)
+        steps.append(f"undone: {result}")
+
+    with pytest.raises(KeyboardInterrupt), SyncClient(["127.0.0.1:1"]) as client:
+        client.run(operation(), undo=undo)
+    assert steps == ["undone: a lock"]
+
+
+def test_ctrl_c_does_not_stop_a_cleanup() -> None:
+    steps: list[str] = []
+
+    async def operation() -> None:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        await asyncio.sleep(0.3)
+        steps.append("released")
+
+    with pytest.raises(KeyboardInterrupt), SyncClient(["127.0.0.1:1"]) as client:
+        client.run(operation(), is_cleanup=True)
+    assert steps == ["released"]
+
+
 def test_a_program_that_forgets_close_ends() -> None:
     program = "from qcore.client import SyncClient; SyncClient(['127.0.0.1:1'])"
     done = subprocess.run(

@@ -12,13 +12,19 @@ from tests.gateway.gateway_process import GatewayProcess
 
 
 @pytest.fixture(scope="session")
-def shared_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
-    """A gateway in front of one node. Every test must leave both running."""
+def kv_cluster() -> Iterator[LocalCluster]:
+    """One node. Every test must leave it running."""
+    with LocalCluster(1, machine="kv") as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def shared_gateway(
+    kv_cluster: LocalCluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[GatewayProcess]:
+    """A gateway in front of that node. Every test must leave it running."""
     log = tmp_path_factory.mktemp("gateway") / "gateway.log"
-    with (
-        LocalCluster(1, machine="kv") as cluster,
-        GatewayProcess(list(cluster.endpoints), log) as gateway,
-    ):
+    with GatewayProcess(kv_cluster.endpoints, log) as gateway:
         yield gateway
 
 

@@ -116,9 +116,8 @@ def test_without_a_leader_requests_fail_and_no_write_is_reported(tmp_path: Path)
             assert serializable["count"] == "1", "one node without a leader serves it"
 
 
-def test_a_stopped_gateway_ends_its_streams(shared_gateway: GatewayProcess, tmp_path: Path) -> None:
-    endpoints = shared_gateway._command[shared_gateway._command.index("--endpoints") + 1]
-    with started(tmp_path, [endpoints]) as gateway:
+def test_a_stopped_gateway_ends_its_streams(kv_cluster: LocalCluster, tmp_path: Path) -> None:
+    with started(tmp_path, kv_cluster.endpoints) as gateway:
         etcd = EtcdClient(gateway.address)
         with etcd.stream("/v3/watch", {"create_request": {"key": b64("a")}}) as stream:
             assert stream.result() == {"created": True}
@@ -126,13 +125,12 @@ def test_a_stopped_gateway_ends_its_streams(shared_gateway: GatewayProcess, tmp_
             assert stream.rest() == b"", "the response is complete"
 
 
-def test_tls_with_certificates_of_clients(shared_gateway: GatewayProcess, tmp_path: Path) -> None:
+def test_tls_with_certificates_of_clients(kv_cluster: LocalCluster, tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     server, client = authority.issue("server"), authority.issue("client")
-    endpoints = shared_gateway._command[shared_gateway._command.index("--endpoints") + 1]
     options = ["--listen-tls-cert", str(server.cert), "--listen-tls-key", str(server.key)]
     with started(
-        tmp_path, [endpoints], *options, "--listen-tls-ca", str(authority.path)
+        tmp_path, kv_cluster.endpoints, *options, "--listen-tls-ca", str(authority.path)
     ) as gateway:
         assert f"listens on https://{gateway.address}" in gateway.text
         context = ssl.create_default_context(cafile=str(authority.path))

@@ -193,6 +193,7 @@ async def test_a_lost_ticket_is_judged_by_the_history(cluster: LocalCluster) -> 
         await kv.compact((await kv.status()).revision)
         with pytest.raises(LeaseLost, match="whether a round has released its participant"):
             await barrier._find_out(_Place(lease, key))
+        assert await kv.get(key) is None
 
 
 @pytest.mark.process

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from qcore.cli.clients.connection_options import credentials, tls_files
-from qcore.cli.options import DEFAULT_ENDPOINT, EndpointsOption, non_empty_path, split_endpoints
+from qcore.cli.options import (
+    DEFAULT_ENDPOINT,
+    EndpointsOption,
+    TimeoutOption,
+    non_empty_path,
+    split_endpoints,
+)
 from qcore.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -48,14 +54,12 @@ def etcd(
         ),
     ] = None,
     endpoints: EndpointsOption = DEFAULT_ENDPOINT,
-    timeout: Annotated[
-        float,
-        typer.Option("--timeout", min=0.1, help="How long one request may take, seconds."),
-    ] = 7.0,
+    timeout: TimeoutOption = 7.0,
     max_command_bytes: Annotated[
         int,
         typer.Option(
             "--max-command-bytes",
+            envvar="QCORE_MAX_COMMAND_BYTES",
             min=1024,
             help="The --max-command-bytes of the nodes.",
         ),

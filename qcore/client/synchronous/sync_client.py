@@ -23,6 +23,7 @@ from qcore.client.sessions.session import ClientSession
 from qcore.client.synchronous.sync_facade import (
     SyncFacade,
     SyncIterator,
+    Undo,
     sync_iterator,
     sync_method,
     sync_object,
@@ -67,13 +68,24 @@ class _Operation(Generic[_R]):
 
     Args:
         coroutine: the coroutine.
+        undo, is_cleanup: see `RunsCoroutines.run`.
+        interrupted: the tasks that go on after Ctrl-C.
 
     Attributes:
         outcome: its result, for another thread.
     """
 
-    def __init__(self, coroutine: Coroutine[Any, Any, _R]) -> None:
+    def __init__(
+        self,
+        coroutine: Coroutine[Any, Any, _R],
+        undo: Undo[_R] | None,
+        is_cleanup: bool,
+        interrupted: set[asyncio.Task[Any]],
+    ) -> None:
         self._coroutine = coroutine
+        self._undo = undo
+        self._is_cleanup = is_cleanup
+        self._interrupted = interrupted
         self._task: asyncio.Task[_R] | None = None
         self.outcome: Future[_R] = Future()
 
@@ -82,15 +94,17 @@ class _Operation(Generic[_R]):
         self._task = asyncio.get_running_loop().create_task(self._coroutine)
         self._task.add_done_callback(self._finish)
 
-    def interrupt(self, running: dict[asyncio.Task[Any], None]) -> None:
-        """Cancel it, in the thread of the event loop. Until it has ended, it is in `running`."""
-        task = self._task
-        if task is None:
-            self._coroutine.close()  # it was not started
-        elif not task.done():
-            running[task] = None
-            task.add_done_callback(lambda done: running.pop(done, None))
-            task.cancel()
+    def interrupt(self) -> None:
+        """End it, in the thread of the event loop. No caller gets its result."""
+        if self._task is None and self._is_cleanup:
+            self.start()
+        if self._task is None:
+            self._coroutine.close()
+            return
+        if not self._is_cleanup:
+            self._task.cancel()
+        self._run_on(self._task)
+        self._task.add_done_callback(self._undo_result)
 
     def _finish(self, task: asyncio.Task[_R]) -> None:
         if task.cancelled():
@@ -101,6 +115,14 @@ class _Operation(Generic[_R]):
             self.outcome.set_result(task.result())
         else:
             self.outcome.set_exception(error)
+
+    def _undo_result(self, task: asyncio.Task[_R]) -> None:
+        if self._undo is not None and not task.cancelled() and task.exception() is None:
+            self._run_on(task.get_loop().create_task(self._undo(task.result())))
+
+    def _run_on(self, task: asyncio.Task[Any]) -> None:
+        self._interrupted.add(task)
+        task.add_done_callback(self._interrupted.discard)
 
 
 class SyncClient(SyncFacade[Client]):
@@ -151,7 +173,7 @@ class SyncClient(SyncFacade[Client]):
         )
         super().__init__(client, self)
         #: Operations that Ctrl-C has ended, as long as they clean up.
-        self._interrupted: dict[asyncio.Task[Any], None] = {}
+        self._interrupted: set[asyncio.Task[Any]] = set()
         self._loop = asyncio.new_event_loop()
         # A daemon: a program that forgets `close` must still be able to end.
         self._thread = threading.Thread(
@@ -180,7 +202,7 @@ class SyncClient(SyncFacade[Client]):
         self._loop.close()
 
     async def _close(self) -> None:
-        if self._interrupted:
+        while self._interrupted:
             # They clean up: who waited for a lock, for example, must leave the line while there are connections.
             await asyncio.wait(self._interrupted)
         await self._wrapped.close()
@@ -194,8 +216,21 @@ class SyncClient(SyncFacade[Client]):
         """The client whose methods this one runs, for coroutines that use it: pass these to `run`."""
         return self._wrapped
 
-    def run(self, coroutine: Coroutine[Any, Any, _R]) -> _R:
+    def run(
+        self,
+        coroutine: Coroutine[Any, Any, _R],
+        *,
+        undo: Undo[_R] | None = None,
+        is_cleanup: bool = False,
+    ) -> _R:
         """Run a coroutine in the thread of this client, and return its result.
+
+        Ctrl-C cancels the coroutine, and raises `KeyboardInterrupt` in the calling thread.
+
+        Args:
+            coroutine: the coroutine.
+            undo: makes the coroutine that gives the result back if Ctrl-C comes when there is one already.
+            is_cleanup: whether the coroutine gives something back. Then Ctrl-C ends only the wait for it.
 
         Raises:
             ConfigError: this client is closed; or the call comes from the thread of this client, such as from a
@@ -211,7 +246,7 @@ class SyncClient(SyncFacade[Client]):
                 "updates, and it would wait for itself: let the callback give the work to another thread, for example "
                 "by a queue.Queue, or use another SyncClient there"
             )
-        operation = _Operation(coroutine)
+        operation = _Operation(coroutine, undo, is_cleanup, self._interrupted)
         try:
             self._loop.call_soon_threadsafe(operation.start)
             return operation.outcome.result()
@@ -219,7 +254,7 @@ class SyncClient(SyncFacade[Client]):
             raise ConfigError("the SyncClient was closed while this operation waited") from None
         except BaseException:
             # Ctrl-C: the operation must not go on unseen.
-            self._loop.call_soon_threadsafe(operation.interrupt, self._interrupted)
+            self._loop.call_soon_threadsafe(operation.interrupt)
             raise
 
     def iterate(self, items: AsyncIterator[_R]) -> Iterator[_R]:
@@ -240,7 +275,7 @@ class SyncClient(SyncFacade[Client]):
                 yield found[0]
         finally:
             if not self._loop.is_closed():
-                self.run(close())
+                self.run(close(), is_cleanup=True)
 
     def session(self, *, lifetime_s: float = 60.0) -> SyncSession:
         """A session as a context manager, for writes that take effect once. See `Client.open_session`."""
@@ -339,4 +374,4 @@ class SyncSession:
         trace: TracebackType | None,
     ) -> None:
         assert self._opened is not None, "entered"
-        self._client.run(self._opened.__aexit__(kind, error, trace))
+        self._client.run(self._opened.__aexit__(kind, error, trace), is_cleanup=True)

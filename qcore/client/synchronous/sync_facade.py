@@ -26,12 +26,22 @@ _A_co = TypeVar("_A_co", covariant=True)
 _Item = TypeVar("_Item")
 _Item_co = TypeVar("_Item_co", covariant=True)
 
+#: Makes the coroutine that gives a result back, if no caller gets it.
+Undo = Callable[[_R], Coroutine[Any, Any, object]]
+
 
 class RunsCoroutines(Protocol):
     """Runs coroutines in the thread of an event loop, and waits for their results, as `SyncClient` does."""
 
-    def run(self, coroutine: Coroutine[Any, Any, _R], /) -> _R:
-        """Run a coroutine to its end."""
+    def run(
+        self,
+        coroutine: Coroutine[Any, Any, _R],
+        /,
+        *,
+        undo: Undo[_R] | None = None,
+        is_cleanup: bool = False,
+    ) -> _R:
+        """Run a coroutine to its end; see `SyncClient.run`."""
         ...
 
     def iterate(self, items: AsyncIterator[_R], /) -> Iterator[_R]:
@@ -86,6 +96,13 @@ def sync_method(
     return sync_object(method, lambda coroutine, runner: runner.run(coroutine))
 
 
+def sync_cleanup(
+    method: Callable[Concatenate[_A, _P], Coroutine[Any, Any, _R]],
+) -> Callable[Concatenate[SyncFacade[_A], _P], _R]:
+    """The method of a facade for a coroutine method that gives something back. Ctrl-C ends only the wait for it."""
+    return sync_object(method, lambda coroutine, runner: runner.run(coroutine, is_cleanup=True))
+
+
 def sync_iterator(
     method: Callable[Concatenate[_A, _P], AsyncIterator[_R]],
 ) -> Callable[Concatenate[SyncFacade[_A], _P], Iterator[_R]]:
@@ -93,6 +110,31 @@ def sync_iterator(
     run = sync_object(method, lambda items, runner: runner.iterate(items))
     _declare_return(run, str(method.__annotations__["return"]).replace("AsyncIterator", "Iterator"))
     return run
+
+
+_C_co = TypeVar("_C_co", bound=AbstractAsyncContextManager[object], covariant=True)
+
+
+class SyncContext(SyncFacade[_C_co]):
+    """The base class of synchronous versions of a context manager."""
+
+    def __enter__(self) -> Self:
+        """Open it."""
+        wrapped = self._wrapped
+
+        async def leave(_: object) -> None:
+            await wrapped.__aexit__(None, None, None)
+
+        self._runner.run(wrapped.__aenter__(), undo=leave)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._runner.run(self._wrapped.__aexit__(kind, error, trace), is_cleanup=True)
 
 
 class AsyncWatch(AbstractAsyncContextManager[object], Protocol[_Item_co]):
@@ -108,25 +150,15 @@ class AsyncWatch(AbstractAsyncContextManager[object], Protocol[_Item_co]):
 _W_co = TypeVar("_W_co", bound=AsyncWatch[object], covariant=True)
 
 
-class SyncIterator(SyncFacade[_W_co]):
-    """The base class of synchronous versions of an `AsyncWatch`. Without a context, call `close` at the end."""
+class SyncIterator(SyncContext[_W_co]):
+    """The base class of synchronous versions of an `AsyncWatch`. Without a context, call `close` at the end.
 
-    def __enter__(self) -> Self:
-        """Begin to watch. After this, no change is missed."""
-        self._runner.run(self._wrapped.__aenter__())
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._runner.run(self._wrapped.__aexit__(kind, error, trace))
+    After `__enter__` no change is missed.
+    """
 
     def close(self) -> None:
         """End the watch, at the node too. May be called again."""
-        self._runner.run(self._wrapped.close())
+        self._runner.run(self._wrapped.close(), is_cleanup=True)
 
     def __iter__(self) -> Self:
         return self

@@ -142,7 +142,8 @@ class WatchStream:
             watch_id = self._next_id
             self._next_id += 1
         await self._answer(revision, watch_id=watch_id, created=True)
-        first = request.start_revision if request.start_revision > 0 else revision + 1
+        # etcd takes a start below 0 for one in the past, which is compacted, or else the beginning.
+        first = max(1, request.start_revision) if request.start_revision else revision + 1
         self._sent[watch_id] = min(revision, first - 1)
         task = asyncio.ensure_future(self._run(watch_id, request, first))
         self._watches[watch_id] = task

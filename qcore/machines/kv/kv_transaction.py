@@ -115,15 +115,15 @@ class Transaction:
 
     def _check_put(self, put: Put) -> None:
         held = self._keys.get(put.key)
-        if (put.value is None or put.lease is None) and held is None:
-            raise StoreError("the key does not exist, so it has no value or lease to keep")
-        if put.prev and held is not None:
-            self.work.take_bytes(held.size_bytes)
         if put.lease:
             lease = self._leases.living(put.lease, self._clock_us)
             attached = self._attached[put.lease] = self._attached.get(put.lease, 0) + 1
             if put.key not in lease.keys and len(lease.keys) + attached > MAX_LEASE_KEYS:
                 raise StoreError(f"lease {put.lease} has {MAX_LEASE_KEYS} keys, as many as it may")
+        if (put.value is None or put.lease is None) and held is None:
+            raise StoreError("the key does not exist, so it has no value or lease to keep")
+        if put.prev and held is not None:
+            self.work.take_bytes(held.size_bytes)
 
     def _holds(self, comparison: Comparison) -> bool:
         keys = comparison.keys

@@ -7,11 +7,13 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from qcore.errors import QcoreError
+from qcore.errors import ConfigError, QcoreError
+from qcore.recipes.checked_arguments import shown
 from qcore.recipes.holding.held import Held, Holding
-from qcore.recipes.holding.tickets import PAUSE_S, Participant, Rule, Ticket, TicketQueue
+from qcore.recipes.holding.tickets import Participant, Rule, Ticket, TicketQueue
 from qcore.recipes.lease import DEFAULT_MAX_DRIFT, DEFAULT_TTL_S, Lease
 from qcore.recipes.recipe_errors import LeaseLost, NotAcquired, is_temporary
+from qcore.recipes.retries import PAUSE_S, last_error_text
 from qcore.time_limit import time_limit
 
 if TYPE_CHECKING:
@@ -61,22 +63,26 @@ class Acquirer:
         Args:
             rule: when it is its turn.
             value, kind: of its ticket.
-            timeout_s: how long to wait; None for any time.
+            timeout_s: how long to wait; None for any time. With 0 it fails: for one attempt there is `try_acquire`.
             before_joining: awaited before it joins the line. It is tried again if the cluster cannot be reached.
 
         Raises:
+            ConfigError: the value is neither a text nor bytes.
             NotAcquired: the time was over first.
             LeaseLost: the shared lease was lost.
             QcoreError: the cluster rejects a request.
         """
         last_error: QcoreError | None = None
+        is_in_line = False
         try:
             async with time_limit(timeout_s):
                 while True:
                     try:
+                        is_in_line = False
                         if before_joining is not None:
                             await before_joining()
                         holding = await self._join(value, kind)
+                        is_in_line = True
                         await self._wait_turn(holding, rule)
                     except QcoreError as error:
                         is_lost = isinstance(error, LeaseLost) and self._shared is None
@@ -87,8 +93,11 @@ class Acquirer:
                     else:
                         return Held(holding)
         except TimeoutError:
-            why = "" if last_error is None else f"; the last error was: {last_error}"
-            raise NotAcquired(f"not acquired within {timeout_s:g} s{why}") from None
+            reason = (
+                "others are before it in the line" if is_in_line else "the cluster did not answer"
+            )
+            why = last_error_text(last_error)
+            raise NotAcquired(f"not acquired within {timeout_s:g} s: {reason}{why}") from None
 
     async def try_acquire(
         self, rule: Rule, *, value: str | bytes = b"", kind: str = ""
@@ -119,6 +128,8 @@ class Acquirer:
 
     async def _join(self, value: str | bytes, kind: str) -> Holding:
         """A place in the line, with its lease."""
+        if not isinstance(value, str | bytes):
+            raise ConfigError(f"label: {shown(value)} is no text: give a text, such as str(...)")
         if self._shared is not None:
             ticket = await self._join_shared(self._shared, value, kind)
             return Holding(self._line, ticket, owns_lease=False)
@@ -133,16 +144,22 @@ class Acquirer:
 
     async def _join_shared(self, lease: Lease, value: str | bytes, kind: str) -> Ticket:
         """A ticket of a lease that lives on, so a ticket of which no task knows would stay in the line."""
-        entering = asyncio.ensure_future(self._line.enter(lease, value, kind=kind))
+        key = self._line.new_key(lease, kind)
+        entering = asyncio.ensure_future(self._line.enter(lease, value, key=key))
         try:
             return await asyncio.shield(entering)
-        except asyncio.CancelledError:
-            lease.run(self._leave_when_entered(entering))
+        except (asyncio.CancelledError, QcoreError):
+            lease.run(self._leave_after(entering, Ticket(key, 0, lease)))
             raise
 
-    async def _leave_when_entered(self, entering: asyncio.Future[Ticket]) -> None:
-        with contextlib.suppress(QcoreError):  # it has not entered, or its lease is lost
-            await self._line.leave(await entering)
+    async def _leave_after(self, entering: asyncio.Future[Ticket], ticket: Ticket) -> None:
+        """Delete a ticket. If a request to enter was rejected, one before it may have taken effect."""
+        # Its exception is of no interest, but asyncio reports those that no code has looked at.
+        await asyncio.gather(entering, return_exceptions=True)
+        with contextlib.suppress(
+            QcoreError
+        ):  # the cluster rejects this, too; its lease ends the ticket
+            await self._line.leave(ticket)
 
     async def _wait_turn(self, holding: Holding, rule: Rule) -> None:
         try:

@@ -8,13 +8,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from qcore.errors import ConfigError
-from qcore.kv.txn_parts import Condition
+from qcore.recipes.claims import Claim
 from qcore.recipes.lease import LeaseGuard
 from qcore.recipes.recipe_errors import LeaseLost
 
 if TYPE_CHECKING:
     from qcore.recipes.holding.tickets import Ticket, TicketQueue
-    from qcore.recipes.lease import Lease
 
 
 class Holding:
@@ -48,7 +47,7 @@ class Holding:
             await asyncio.shield(lease.run(self.line.leave(self.ticket)))
 
 
-class Held:
+class Held(Claim):
     """What a program holds. As a context manager it guards the current task, and releases at the end:
 
         async with await lock.acquire() as held:
@@ -60,36 +59,20 @@ class Held:
         holding: the ticket. It is free when all its handles are released.
 
     Attributes:
+        lease: the lease on which it depends.
+        token: the fencing token. A later holder has a larger one, also after a restore from a backup. Send it with each
+            write to another system, and let that system reject a write with a smaller token than it has seen. A process
+            that is stopped between a `check` and its write needs this: nothing else can stop that write.
         is_released: whether it was released here.
     """
 
     def __init__(self, holding: Holding) -> None:
+        ticket = holding.ticket
+        super().__init__(ticket.lease, ticket.key, ticket.token)
         self.holding = holding
         self._guard: LeaseGuard | None = None
         self.is_released = False
         holding.handles += 1
-
-    @property
-    def token(self) -> int:
-        """The fencing token. A later holder has a larger one, also after a restore from a backup.
-
-        Send it with each write to another system, and let that system reject a write with a smaller token than it has
-        seen. A process that is stopped between a `check` and its write needs this: nothing else can stop that write.
-        """
-        return self.holding.ticket.token
-
-    @property
-    def condition(self) -> Condition:
-        """A condition of `KeyValue.txn`: the transaction takes effect only as long as this is held.
-
-        For writes to the same cluster it takes the place of a comparison of tokens.
-        """
-        return Condition.number("create_revision", self.holding.ticket.key, "=", self.token)
-
-    @property
-    def lease(self) -> Lease:
-        """The lease on which it depends."""
-        return self.holding.ticket.lease
 
     @property
     def lost(self) -> LeaseLost | None:
@@ -97,16 +80,6 @@ class Held:
         if self.is_released:
             return LeaseLost("it was released")
         return self.lease.lost
-
-    def check(self) -> None:
-        """Raise if it must not be relied on any more. It costs no request.
-
-        Raises:
-            LeaseLost: the lease has ended, or may have ended, or it was released.
-        """
-        lost = self.lost
-        if lost is not None:
-            raise LeaseLost(str(lost))
 
     async def release(self) -> None:
         """Release it, also within its block. May be called again.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from qcore.recipes.holding.acquiring import Acquirer
-from qcore.recipes.holding.task_contexts import Entered, TaskContexts
+from qcore.recipes.holding.task_contexts import TaskBlocks, TaskContexts, task_blocks
 from qcore.recipes.holding.tickets import Rule, WaitFor, kind_of, nothing_before
 from qcore.recipes.key_reads import prefix_of
 from qcore.recipes.lease import DEFAULT_MAX_DRIFT, DEFAULT_TTL_S
@@ -87,9 +87,9 @@ class RWLock:
         self.name = name
         prefix = prefix_of("rwlock", name)
         self._acquirer = Acquirer(kv, prefix, ttl_s=ttl_s, max_drift=max_drift, lease=lease)
-        entered: Entered = {}
-        self._reading = _Side(self._acquirer, name, READ, no_writer_before, entered)
-        self._writing = _Side(self._acquirer, name, WRITE, nothing_before, entered)
+        blocks = task_blocks()
+        self._reading = _Side(self._acquirer, name, READ, no_writer_before, blocks)
+        self._writing = _Side(self._acquirer, name, WRITE, nothing_before, blocks)
 
     def read(self) -> TaskContexts:
         """A context in which the current task holds the lock for reading: `async with lock.read() as held`."""
@@ -138,12 +138,12 @@ class _Side(TaskContexts):
     """The lock for reading, or for writing."""
 
     def __init__(
-        self, acquirer: Acquirer, name: str, kind: str, rule: Rule, entered: Entered
+        self, acquirer: Acquirer, name: str, kind: str, rule: Rule, blocks: TaskBlocks
     ) -> None:
         super().__init__(
             f"rwlock {name}",
             no_nesting=NO_NESTING,
-            entered=entered,
+            blocks=blocks,
         )
         self._acquirer = acquirer
         self._kind = kind

@@ -5,15 +5,22 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from qcore.errors import ConfigError
+from qcore.recipes.open_blocks import OpenBlocks
 
 if TYPE_CHECKING:
     from qcore.recipes.holding.held import Held
 
-#: The contexts that each task has entered, the innermost last.
-Entered: TypeAlias = "dict[asyncio.Task[object] | None, list[Held]]"
+#: The blocks that tasks have entered.
+TaskBlocks: TypeAlias = "OpenBlocks[asyncio.Task[object] | None, Held]"
+
+_ADVICE: Final = "in a generator or a fixture, write `async with await ....acquire()`"
+
+
+def task_blocks() -> TaskBlocks:
+    """No blocks."""
+    return OpenBlocks("task", _ADVICE)
 
 
 class TaskContexts(ABC):
@@ -26,15 +33,15 @@ class TaskContexts(ABC):
         title: names it in errors, such as `lock jobs/nightly`.
         no_nesting: what to do in place of entering it twice in one task, which would wait forever; None if a task may
             do that.
-        entered: shared by all objects of which a task may enter one at a time; None if this is the only one.
+        blocks: shared by all objects of which a task may enter one at a time; None if this is the only one.
     """
 
     def __init__(
-        self, title: str, *, no_nesting: str | None = None, entered: Entered | None = None
+        self, title: str, *, no_nesting: str | None = None, blocks: TaskBlocks | None = None
     ) -> None:
         self._title = title
         self._no_nesting = no_nesting
-        self._entered: Entered = {} if entered is None else entered
+        self._blocks = task_blocks() if blocks is None else blocks
 
     @abstractmethod
     async def acquire(self) -> Held:
@@ -47,12 +54,9 @@ class TaskContexts(ABC):
             ConfigError: this task has entered it already, and may not do that again.
         """
         task = asyncio.current_task()
-        if task in self._entered and self._no_nesting is not None:
-            raise ConfigError(
-                f"{self._title}: this task has entered it already: {self._no_nesting}"
-            )
+        self._blocks.check_new(self._title, task, self._no_nesting)
         held = await (await self.acquire()).__aenter__()
-        self._entered.setdefault(task, []).append(held)
+        self._blocks.enter(task, held)
         return held
 
     async def __aexit__(
@@ -61,19 +65,5 @@ class TaskContexts(ABC):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        task = asyncio.current_task()
-        if task not in self._entered:
-            task = self._only_task()
-        held = self._entered[task].pop()
-        if not self._entered[task]:
-            del self._entered[task]
+        held = self._blocks.leave(self._title, asyncio.current_task())
         await held.__aexit__(kind, error, trace)
-
-    def _only_task(self) -> asyncio.Task[object] | None:
-        """The task that has entered it, if another one leaves it."""
-        if sum(map(len, self._entered.values())) != 1:
-            raise ConfigError(
-                f"{self._title}: a task leaves what another one has entered, and several have: in a generator or a "
-                "fixture, write `async with await ....acquire()`"
-            )
-        return next(iter(self._entered))

@@ -12,21 +12,19 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from qcore.errors import LeaseNotFound, QcoreError
 from qcore.kv.key_values import KeyVersion
 from qcore.kv.txn_parts import Condition, Put, Range
 from qcore.recipes.key_reads import page_of_txn, read_again_when_resumed, read_state
 from qcore.recipes.recipe_errors import LeaseLost, is_temporary
+from qcore.recipes.retries import PAUSE_S
 from qcore.time_limit import time_limit
 
 if TYPE_CHECKING:
     from qcore.kv.kv_client import KeyValue
     from qcore.recipes.lease import Lease
-
-#: The pause before something that failed for a time is tried again, seconds.
-PAUSE_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)

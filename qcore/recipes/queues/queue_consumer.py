@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Final
 from qcore.errors import LeaseNotFound, QcoreError
 from qcore.kv.key_values import Page, TxnResult
 from qcore.kv.txn_parts import Condition, Delete, Put, Range, Txn, TxnOperation
-from qcore.recipes.holding.tickets import PAUSE_S
 from qcore.recipes.key_reads import page_of_txn, read_again_when_resumed
 from qcore.recipes.queues.queue_items import Claimed, QueueItem
 from qcore.recipes.queues.queue_keys import Marker, QueueKeys
 from qcore.recipes.queues.queue_line import FreeItem, QueueLine
 from qcore.recipes.recipe_errors import LeaseLost, is_temporary
+from qcore.recipes.retries import PAUSE_S
 from qcore.time_limit import time_limit
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class QueueConsumer:
         self._taker = keys.taker(self._name)
         #: The `mod_revision` of `_taker`, as the last claim left it.
         self._taken = 0
-        #: The items that attempts of unknown outcome may have claimed, by number.
+        #: The items that an attempt may have claimed of which no caller knows yet, by number.
         self._tried: dict[int, FreeItem] = {}
         self._settling: asyncio.Task[None] | None = None
         self._spread_s = 0.0
@@ -85,7 +85,12 @@ class QueueConsumer:
             settling, self._settling = self._settling, None
             settling.result()
         try:
-            return await self._next(wait)
+            item = await self._next(wait)
+            # Only now: a task that is cancelled while it closes its watch does not return what it has claimed.
+            self._tried = {}
+            if item is not None:
+                self._taken = item.token
+            return item
         finally:
             if self._tried:
                 self._settling = self.lease.run(self._settle())
@@ -148,7 +153,6 @@ class QueueConsumer:
             choices = (Txn(self._is_free(each), self._take(each), choices),)
         self._tried = {each.number: each for each in free}
         done = await self._txn(choices)
-        self._tried = {}
         if not done.succeeded:  # the key of this consumer is gone
             raise self._lease_ended()
         inner = done.results[0]
@@ -158,9 +162,9 @@ class QueueConsumer:
                 data = page_of_txn(inner, len(inner.results) - 1)
                 if not data.kvs:
                     raise self._keys.foreign(self._keys.data(each.number))
-                self._taken = done.revision
-                return self._claimed(each, data.kvs[0].value)
+                return self._claimed(each, data.kvs[0].value, done.revision)
             inner = inner.results[0] if inner.results else None
+        self._tried = {}
         return None
 
     async def _settle(self) -> None:
@@ -192,8 +196,8 @@ class QueueConsumer:
         taker = page.kvs[0]
         self._taken = taker.mod_revision
         if taker.value:  # else an attempt to settle has changed it
-            item = self._item(self._claimed(self._tried[int(taker.value)], b""))
-            await item.give_back()
+            claimed = self._claimed(self._tried[int(taker.value)], b"", taker.mod_revision)
+            await self._item(claimed).give_back()
 
     async def _txn(self, parts: Sequence[TxnOperation]) -> TxnResult:
         """Do something if the key of this consumer is as its last claim has left it; else read it."""
@@ -226,8 +230,8 @@ class QueueConsumer:
     def _marker_after(self, item: FreeItem) -> Marker:
         return Marker(item.marker.attempts + 1, item.marker.reason)
 
-    def _claimed(self, item: FreeItem, data: bytes) -> Claimed:
-        return Claimed(item.number, data, self._marker_after(item), self._taken)
+    def _claimed(self, item: FreeItem, data: bytes, token: int) -> Claimed:
+        return Claimed(item.number, data, self._marker_after(item), token)
 
     def _lease_ended(self) -> LeaseLost:
         return LeaseLost(f"the cluster has ended lease {self.lease.lease_id}")

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from qcore.errors import ConfigError, QcoreError, RevisionCompacted, WatchCompacted
-from qcore.kv.txn_parts import Condition, Delete, Put, TxnOperation
+from qcore.kv.txn_parts import Delete, Put, TxnOperation
 from qcore.recipes.checked_arguments import kept_text
-from qcore.recipes.holding.tickets import PAUSE_S
-from qcore.recipes.outliving import outlive
+from qcore.recipes.claims import EndingClaim
 from qcore.recipes.queues.queue_keys import MAX_REASON, Marker, QueueKeys
-from qcore.recipes.recipe_errors import LeaseLost, is_temporary
 
 if TYPE_CHECKING:
+    from qcore.kv.key_values import TxnResult
     from qcore.kv.kv_client import KeyValue
     from qcore.recipes.lease import Lease
 
@@ -34,7 +30,7 @@ class Claimed(NamedTuple):
     token: int
 
 
-class QueueItem:
+class QueueItem(EndingClaim):
     """An item that this program has claimed. End it with `acknowledge` or `reject`, once.
 
     Args:
@@ -55,19 +51,20 @@ class QueueItem:
     def __init__(
         self, kv: KeyValue, keys: QueueKeys, lease: Lease, claimed: Claimed, max_attempts: int
     ) -> None:
+        super().__init__(
+            kv,
+            lease,
+            keys.claim(claimed.number),
+            claimed.token,
+            title=f"item {claimed.number} of queue {keys.name}",
+            advice="end each item once",
+        )
         self.number = claimed.number
         self.data = claimed.data
         self.attempt = claimed.marker.attempts
-        self.token = claimed.token
-        self.lease = lease
-        self._kv = kv
         self._keys = keys
         self._marker = claimed.marker
         self._max_attempts = max_attempts
-        self._end = ""
-        #: Whether the cluster may have ended the claim by a request of this object.
-        self._is_sent = False
-        self._ending = asyncio.Lock()
 
     @property
     def text(self) -> str:
@@ -78,38 +75,6 @@ class QueueItem:
         """
         return self.data.decode()
 
-    @property
-    def condition(self) -> Condition:
-        """A condition of `KeyValue.txn`: the transaction takes effect only as long as this program has the claim.
-
-        For writes to the same cluster it takes the place of a comparison of tokens.
-        """
-        return Condition.number("create_revision", self._claim, "=", self.token)
-
-    @property
-    def is_ended(self) -> bool:
-        """Whether it was acknowledged or rejected here."""
-        return bool(self._end)
-
-    @property
-    def lost(self) -> LeaseLost | None:
-        """Why the program must not work on it: its lease has ended, or it was ended here. None while it is claimed."""
-        if self._end:
-            return LeaseLost(f"item {self.number} of queue {self._keys.name} was {self._end}")
-        if self._is_sent:
-            return LeaseLost(f"item {self.number} of queue {self._keys.name} is being ended")
-        return self.lease.lost
-
-    def check(self) -> None:
-        """Raise if the program must not work on the item any more. It costs no request.
-
-        Raises:
-            LeaseLost: another consumer may have the item.
-        """
-        lost = self.lost
-        if lost is not None:
-            raise LeaseLost(str(lost))
-
     async def acknowledge(self) -> None:
         """The work is done: take the item out of the queue. It tries until it succeeds, or the lease is lost.
 
@@ -119,8 +84,8 @@ class QueueItem:
             LeaseLost: the claim has ended, or its lease was lost before the cluster confirmed.
             ConfigError: the item was rejected.
         """
-        gone = [Delete(key) for key in (self._item, self._claim, self._keys.data(self.number))]
-        await self._finish("acknowledged", gone)
+        gone = [Delete(key) for key in (self._item, self._claim_key, self._keys.data(self.number))]
+        await self._end_by("acknowledged", gone, self._was_by_this)
 
     async def reject(self, reason: str | BaseException = "") -> None:
         """The work has failed: the item is free again, at its place in the queue, or becomes a dead letter.
@@ -139,7 +104,7 @@ class QueueItem:
             if self.attempt < self._max_attempts
             else [Delete(self._item), Put(self._keys.dead_letter(self.number), value)]
         )
-        await self._finish("rejected", [*parts, Delete(self._claim)])
+        await self._end_by("rejected", [*parts, Delete(self._claim_key)], self._was_by_this)
 
     async def give_back(self) -> None:
         """Make the item free again, as if it had not been claimed: the attempt does not count.
@@ -148,68 +113,17 @@ class QueueItem:
             LeaseLost, ConfigError: see `reject`.
         """
         before = Marker(self._marker.attempts - 1, self._marker.reason).to_text()
-        await self._finish("given back", [Put(self._item, before), Delete(self._claim)])
+        parts: list[TxnOperation] = [Put(self._item, before), Delete(self._claim_key)]
+        await self._end_by("given back", parts, self._was_by_this)
 
     @property
     def _item(self) -> str:
         return self._keys.item(self.number)
 
-    @property
-    def _claim(self) -> str:
-        return self._keys.claim(self.number)
-
-    async def _finish(self, end: str, parts: Sequence[TxnOperation]) -> None:
-        """End the claim. It goes on if the caller is cancelled: the item must not stay claimed."""
-        await outlive(self.lease, self._finish_once(end, parts))
-
-    async def _finish_once(self, end: str, parts: Sequence[TxnOperation]) -> None:
-        async with self._ending:
-            if self._end and self._end != end:
-                raise ConfigError(
-                    f"item {self.number} of queue {self._keys.name} was {self._end}: end each item once"
-                )
-            if not self._end:
-                await self._try_finish(end, parts)
-
-    async def _try_finish(self, end: str, parts: Sequence[TxnOperation]) -> None:
-        may_be_done = False
-        while True:
-            self._is_sent = True
-            try:
-                done = await self._kv.txn([self.condition], parts)
-                if done.succeeded or (may_be_done and await self._ended_by_this()):
-                    self._end = end
-                    return
-            except (RevisionCompacted, WatchCompacted) as error:
-                raise self._not_known(end) from error
-            except QcoreError as error:
-                if not is_temporary(error):
-                    self._is_sent = may_be_done
-                    raise
-                # Whether the claim still exists is for the cluster to say, so it was asked at least once.
-                if self.lease.lost is not None:
-                    raise self._not_known(end) from error
-                may_be_done = True
-                await asyncio.sleep(PAUSE_S)
-            else:
-                raise LeaseLost(
-                    f"item {self.number} of queue {self._keys.name} was not {end}: its claim has ended, and another "
-                    "consumer may have the item"
-                )
-
-    async def _ended_by_this(self) -> bool:
-        """Whether the claim was ended by an earlier attempt of `_try_finish`, and not by its lease.
-
-        The attempt also changes the item, in the same revision. The end of the lease does not.
-        """
-        watch = self._kv.watch(self._claim, from_revision=self.token + 1, kinds=["delete"])
+    async def _was_by_this(self, failed: TxnResult) -> bool:
+        """Whether an attempt has ended the claim: it changes the item, too, which the end of the lease does not."""
+        watch = self._kv.watch(self._claim_key, from_revision=self.token + 1, kinds=["delete"])
         async with watch as changes:
             revision = (await changes.next_change()).revision
         item = await self._kv.get(self._item, revision=revision)
         return item is None or item.mod_revision == revision
-
-    def _not_known(self, end: str) -> LeaseLost:
-        return LeaseLost(
-            f"whether item {self.number} of queue {self._keys.name} was {end} is not known: its lease was lost, or the "
-            "history compacted, before the cluster confirmed it"
-        )

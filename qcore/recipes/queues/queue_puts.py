@@ -21,10 +21,10 @@ from qcore.errors import (
 from qcore.kv.key_values import Page
 from qcore.kv.txn_parts import Condition, Put, Range, TxnOperation
 from qcore.recipes.checked_arguments import shown
-from qcore.recipes.holding.tickets import PAUSE_S
 from qcore.recipes.key_reads import page_of_txn
 from qcore.recipes.queues.queue_keys import Marker, QueueKeys
 from qcore.recipes.recipe_errors import NotAcquired, is_temporary
+from qcore.recipes.retries import PAUSE_S, RandomPauses, last_error_text
 from qcore.time_limit import time_limit
 
 if TYPE_CHECKING:
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 
 #: So many items one transaction may add: it has at most 1,000 parts.
 MAX_ITEMS: Final = 400
-#: The random pause after another program came first, seconds. It doubles each time.
-_FIRST_PAUSE_S: Final = 0.002
-_MAX_PAUSE_S: Final = 0.1
 
 
 class _Tail(NamedTuple):
@@ -85,7 +82,7 @@ class QueuePuts:
             async with time_limit(timeout_s), self._turn:
                 return await put.run()
         except TimeoutError:
-            why = "" if put.last_error is None else f"; the last error was: {put.last_error}"
+            why = last_error_text(put.last_error)
             what = f"queue {self._keys.name} did not confirm the put within {timeout_s:g} s{why}"
             if put.is_sent:
                 raise OutcomeUnknown(f"{what}. It may still take effect") from None
@@ -127,10 +124,9 @@ class QueuePuts:
         page = Page((change.kv,), False, None, 1, change.revision)
         return self._read(page)[1]
 
-    async def pause(self, failures: int) -> None:
-        """Let other programs go first for a random time."""
-        longest_s = min(_FIRST_PAUSE_S * 2**failures, _MAX_PAUSE_S)
-        await asyncio.sleep(self._random.uniform(0, longest_s))
+    def new_pauses(self) -> RandomPauses:
+        """The pauses of one put."""
+        return RandomPauses(self._random)
 
     def _read(self, page: Page) -> tuple[_Tail, str]:
         """The tail, and the put that made it."""
@@ -160,7 +156,7 @@ class _Put:
 
     async def run(self) -> list[int]:
         """Try until it is known that the items are in the queue."""
-        failures = 0
+        pauses = self._puts.new_pauses()
         while True:
             try:
                 tail = await self._puts.tail()
@@ -171,14 +167,17 @@ class _Put:
                 ) from error
             except QcoreError as error:
                 if not is_temporary(error):
+                    if self.is_sent:
+                        raise OutcomeUnknown(
+                            f"whether the items are in the queue is not known: {error}"
+                        ) from error
                     raise
                 self.last_error = error
                 await asyncio.sleep(PAUSE_S)
                 continue
             if numbers is not None:
                 return numbers
-            await self._puts.pause(failures)
-            failures += 1
+            await pauses.next()
 
     async def _behind(self, tail: _Tail) -> list[int] | None:
         """Add the items behind this tail; None if other items certainly follow it."""

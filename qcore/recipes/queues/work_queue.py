@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from qcore.errors import ConfigError, QcoreError
 from qcore.kv.txn_parts import Condition, Delete, Put, Range
 from qcore.recipes.checked_arguments import whole_number
-from qcore.recipes.holding.tickets import PAUSE_S
 from qcore.recipes.lease import DEFAULT_MAX_DRIFT, DEFAULT_TTL_S, Lease, LeaseGuard
 from qcore.recipes.queues.queue_consumer import QueueConsumer
 from qcore.recipes.queues.queue_keys import Marker, QueueKeys
 from qcore.recipes.queues.queue_puts import QueuePuts
 from qcore.recipes.recipe_errors import LeaseLost, NotAcquired, is_temporary
+from qcore.recipes.retries import PAUSE_S, last_error_text
 from qcore.time_limit import time_limit
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ class Queue:
                         last_error = error
                         await asyncio.sleep(PAUSE_S)
         except TimeoutError:
-            why = "" if last_error is None else f"; the last error was: {last_error}"
+            why = last_error_text(last_error)
             raise NotAcquired(
                 f"queue {self.name} had no item within {timeout_s:g} s{why}"
             ) from None

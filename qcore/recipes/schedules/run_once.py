@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Final
 from qcore.errors import ConfigError, QcoreError
 from qcore.kv.txn_parts import Condition, Delete, Put, Range, TxnOperation
 from qcore.recipes.checked_arguments import shown, whole_number
-from qcore.recipes.holding.tickets import PAUSE_S
 from qcore.recipes.key_reads import page_of_txn, read_again_when_resumed
 from qcore.recipes.lease import DEFAULT_MAX_DRIFT, DEFAULT_TTL_S, Lease
 from qcore.recipes.recipe_errors import LeaseLost, is_temporary
+from qcore.recipes.retries import PAUSE_S
 from qcore.recipes.schedules.slot_records import SlotKeys, SlotRecord, SlotsSeen
 from qcore.recipes.schedules.slot_run import SlotRun
 from qcore.recipes.schedules.slot_times import NextTime, SlotTimes, slot_times

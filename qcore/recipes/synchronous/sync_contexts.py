@@ -5,16 +5,18 @@ from __future__ import annotations
 import threading
 from abc import abstractmethod
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from qcore.client.synchronous.sync_facade import SyncFacade
-from qcore.errors import ConfigError
+from qcore.recipes.open_blocks import OpenBlocks
 
 if TYPE_CHECKING:
     from qcore.client.synchronous.sync_facade import RunsCoroutines
     from qcore.recipes.synchronous.sync_held import SyncHeld
 
 _A_co = TypeVar("_A_co", covariant=True)
+
+_ADVICE: Final = "write `with ....acquire()` there"
 
 
 class SyncContexts(SyncFacade[_A_co]):
@@ -31,8 +33,7 @@ class SyncContexts(SyncFacade[_A_co]):
         super().__init__(wrapped, runner)
         self._title = title
         self._no_nesting = no_nesting
-        #: The contexts that each thread has entered, the innermost last.
-        self._entered: dict[threading.Thread, list[SyncHeld]] = {}
+        self._blocks: OpenBlocks[threading.Thread, SyncHeld] = OpenBlocks("thread", _ADVICE)
 
     @abstractmethod
     def acquire(self) -> SyncHeld:
@@ -45,12 +46,9 @@ class SyncContexts(SyncFacade[_A_co]):
             ConfigError: this thread has entered it already, and may not do that again.
         """
         thread = threading.current_thread()
-        if thread in self._entered and self._no_nesting is not None:
-            raise ConfigError(
-                f"{self._title}: this thread has entered it already: {self._no_nesting}"
-            )
+        self._blocks.check_new(self._title, thread, self._no_nesting)
         held = self.acquire().__enter__()
-        self._entered.setdefault(thread, []).append(held)
+        self._blocks.enter(thread, held)
         return held
 
     def __exit__(
@@ -59,19 +57,5 @@ class SyncContexts(SyncFacade[_A_co]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        thread = threading.current_thread()
-        if thread not in self._entered:
-            thread = self._only_thread()
-        held = self._entered[thread].pop()
-        if not self._entered[thread]:
-            del self._entered[thread]
+        held = self._blocks.leave(self._title, threading.current_thread())
         held.__exit__(kind, error, trace)
-
-    def _only_thread(self) -> threading.Thread:
-        """The thread that has entered it, if another one leaves it."""
-        if sum(map(len, self._entered.values())) != 1:
-            raise ConfigError(
-                f"{self._title}: a thread leaves what another one has entered, and several have: write "
-                "`with ....acquire()` there"
-            )
-        return next(iter(self._entered))

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from qcore.client.synchronous.sync_facade import SyncFacade, sync_method
+from qcore.client.synchronous.sync_facade import SyncContext, sync_cleanup
 from qcore.kv.kv_client import KeyValue
-from qcore.kv.txn_parts import Condition
 from qcore.recipes.holding.held import Held
 from qcore.recipes.lease import DEFAULT_MAX_DRIFT, DEFAULT_TTL_S, Lease
 from qcore.recipes.recipe_errors import LeaseLost
+from qcore.recipes.synchronous.sync_claim import SyncClaim
 
 if TYPE_CHECKING:
     from qcore.client.synchronous.sync_client import SyncClient
+    from qcore.client.synchronous.sync_facade import RunsCoroutines
 
 
-class SyncLease(SyncFacade[Lease]):
+class SyncLease(SyncContext[Lease]):
     """A `Lease` for programs without asyncio. Use it as a context manager, or call `open` and `close`.
 
     The thread of the client keeps it alive. Nothing can stop a thread that relies on it, so call `check` before each
@@ -42,8 +44,11 @@ class SyncLease(SyncFacade[Lease]):
         """The lease that this one runs."""
         return self._wrapped
 
-    open = sync_method(Lease.open)
-    close = sync_method(Lease.close)
+    def open(self) -> None:
+        """See `Lease.open`."""
+        self._runner.run(self._wrapped.open(), undo=lambda _: self._wrapped.close())
+
+    close = sync_cleanup(Lease.close)
 
     @property
     def lease_id(self) -> int:
@@ -63,55 +68,38 @@ class SyncLease(SyncFacade[Lease]):
         """See `Lease.check`."""
         self._wrapped.check()
 
-    def __enter__(self) -> Self:
-        self.open()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-
-class SyncHeld(SyncFacade[Held]):
+class SyncHeld(SyncClaim[Held]):
     """A `Held` for programs without asyncio. As a context manager it releases at the end.
 
     Nothing can stop a thread that relies on it, so call `check` before each step that matters. If it was lost in the
     block, the end of the context raises `LeaseLost`, unless the block raises another error.
     """
 
-    @property
-    def token(self) -> int:
-        """See `Held.token`."""
-        return self._wrapped.token
+    @classmethod
+    def acquired_by(cls, acquire: Coroutine[Any, Any, Held], runner: RunsCoroutines) -> Self:
+        """Run a coroutine that acquires something. If Ctrl-C comes too late to stop it, that is released."""
+        return cls(runner.run(acquire, undo=Held.release), runner)
 
-    @property
-    def condition(self) -> Condition:
-        """See `Held.condition`."""
-        return self._wrapped.condition
+    @classmethod
+    def tried_by(
+        cls, acquire: Coroutine[Any, Any, Held | None], runner: RunsCoroutines
+    ) -> Self | None:
+        """The same for a coroutine that gives None if it acquires nothing."""
 
-    @property
-    def lost(self) -> LeaseLost | None:
-        """See `Held.lost`."""
-        return self._wrapped.lost
+        async def release(held: Held | None) -> None:
+            if held is not None:
+                await held.release()
+
+        held = runner.run(acquire, undo=release)
+        return None if held is None else cls(held, runner)
 
     @property
     def is_released(self) -> bool:
         """See `Held`."""
         return self._wrapped.is_released
 
-    def remaining_s(self) -> float:
-        """How long it may be relied on if no other keep-alive succeeds, seconds; 0 if it is lost."""
-        return self._wrapped.lease.remaining_s()
-
-    def check(self) -> None:
-        """See `Held.check`."""
-        self._wrapped.check()
-
-    release = sync_method(Held.release)
+    release = sync_cleanup(Held.release)
 
     def __enter__(self) -> Self:
         """Begin the block.

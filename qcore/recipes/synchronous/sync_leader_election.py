@@ -61,8 +61,7 @@ class SyncLeaderElection(SyncFacade[LeaderElection]):
 
     def campaign(self, *, timeout_s: float | None = None) -> SyncHeld:
         """See `LeaderElection.campaign`."""
-        held = self._runner.run(self._wrapped.campaign(timeout_s=timeout_s))
-        return SyncHeld(held, self._runner)
+        return SyncHeld.acquired_by(self._wrapped.campaign(timeout_s=timeout_s), self._runner)
 
     @contextmanager
     def lead(self, *, timeout_s: float | None = None) -> Iterator[SyncHeld]:

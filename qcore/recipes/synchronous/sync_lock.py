@@ -58,18 +58,14 @@ class SyncLock(SyncContexts[Lock]):
 
     def acquire(self, *, timeout_s: float | None = None, label: str = "") -> SyncHeld:
         """See `Lock.acquire`."""
-        held = self._runner.run(
-            self._wrapped.acquire(
-                timeout_s=timeout_s, label=label, holder=threading.current_thread()
-            )
-        )
-        return SyncHeld(held, self._runner)
+        holder = threading.current_thread()
+        acquire = self._wrapped.acquire(timeout_s=timeout_s, label=label, holder=holder)
+        return SyncHeld.acquired_by(acquire, self._runner)
 
     def try_acquire(self, *, label: str = "") -> SyncHeld | None:
         """See `Lock.try_acquire`."""
-        held = self._runner.run(
-            self._wrapped.try_acquire(label=label, holder=threading.current_thread())
-        )
-        return None if held is None else SyncHeld(held, self._runner)
+        holder = threading.current_thread()
+        acquire = self._wrapped.try_acquire(label=label, holder=holder)
+        return SyncHeld.tried_by(acquire, self._runner)
 
     line = sync_method(Lock.line)

@@ -15,29 +15,30 @@ from typing import TYPE_CHECKING, Self
 
 from qcore.client.synchronous.sync_facade import (
     SyncFacade,
+    sync_cleanup,
     sync_method,
 )
 from qcore.kv.kv_client import KeyValue
-from qcore.kv.txn_parts import Condition
 from qcore.recipes.lease import DEFAULT_MAX_DRIFT, DEFAULT_TTL_S
 from qcore.recipes.queues.queue_items import QueueItem
 from qcore.recipes.queues.work_queue import DeadLetter, Queue
 from qcore.recipes.recipe_errors import LeaseLost
+from qcore.recipes.synchronous.sync_claim import SyncClaim
 
 if TYPE_CHECKING:
     from qcore.client.synchronous.sync_client import SyncClient
 
 
-class SyncQueueItem(SyncFacade[QueueItem]):
+class SyncQueueItem(SyncClaim[QueueItem]):
     """An item that this program has claimed: see `QueueItem`.
 
     Nothing can stop the thread that works on it if the lease is lost. So call `check` before whatever must not happen
     twice at the same time.
     """
 
-    acknowledge = sync_method(QueueItem.acknowledge)
-    reject = sync_method(QueueItem.reject)
-    give_back = sync_method(QueueItem.give_back)
+    acknowledge = sync_cleanup(QueueItem.acknowledge)
+    reject = sync_cleanup(QueueItem.reject)
+    give_back = sync_cleanup(QueueItem.give_back)
 
     @property
     def number(self) -> int:
@@ -60,28 +61,9 @@ class SyncQueueItem(SyncFacade[QueueItem]):
         return self._wrapped.attempt
 
     @property
-    def token(self) -> int:
-        """See `QueueItem`."""
-        return self._wrapped.token
-
-    @property
-    def condition(self) -> Condition:
-        """See `QueueItem.condition`."""
-        return self._wrapped.condition
-
-    @property
     def is_ended(self) -> bool:
         """See `QueueItem.is_ended`."""
         return self._wrapped.is_ended
-
-    @property
-    def lost(self) -> LeaseLost | None:
-        """See `QueueItem.lost`."""
-        return self._wrapped.lost
-
-    def check(self) -> None:
-        """See `QueueItem.check`."""
-        self._wrapped.check()
 
 
 class SyncQueue(SyncFacade[Queue]):
@@ -115,7 +97,7 @@ class SyncQueue(SyncFacade[Queue]):
 
     put = sync_method(Queue.put)
     put_many = sync_method(Queue.put_many)
-    close = sync_method(Queue.close)
+    close = sync_cleanup(Queue.close)
     size = sync_method(Queue.size)
     retry_dead = sync_method(Queue.retry_dead)
     delete_dead = sync_method(Queue.delete_dead)
@@ -126,12 +108,12 @@ class SyncQueue(SyncFacade[Queue]):
 
     def receive(self, *, timeout_s: float | None = None) -> SyncQueueItem:
         """See `Queue.receive`."""
-        item = self._runner.run(self._wrapped.receive(timeout_s=timeout_s))
+        item = self._runner.run(self._wrapped.receive(timeout_s=timeout_s), undo=_give_back)
         return SyncQueueItem(item, self._runner)
 
     def try_receive(self) -> SyncQueueItem | None:
         """See `Queue.try_receive`."""
-        item = self._runner.run(self._wrapped.try_receive())
+        item = self._runner.run(self._wrapped.try_receive(), undo=_give_back)
         return None if item is None else SyncQueueItem(item, self._runner)
 
     def take(self, *, timeout_s: float | None = None) -> SyncTaking:
@@ -148,6 +130,13 @@ class SyncQueue(SyncFacade[Queue]):
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+async def _give_back(item: QueueItem | None) -> None:
+    """Give back an item that was claimed when Ctrl-C came."""
+    if item is not None:
+        with contextlib.suppress(LeaseLost):  # then it is free already
+            await item.give_back()
 
 
 class SyncTaking:

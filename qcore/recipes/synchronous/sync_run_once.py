@@ -10,29 +10,29 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn, Self
 
-from qcore.client.synchronous.sync_facade import SyncFacade, sync_method
+from qcore.client.synchronous.sync_facade import SyncFacade, sync_cleanup, sync_method
 from qcore.kv.kv_client import KeyValue
-from qcore.kv.txn_parts import Condition
 from qcore.recipes.lease import DEFAULT_MAX_DRIFT, DEFAULT_TTL_S
 from qcore.recipes.recipe_errors import LeaseLost
 from qcore.recipes.schedules.run_once import RunOnce
 from qcore.recipes.schedules.slot_run import SlotRun
 from qcore.recipes.schedules.slot_times import NextTime
+from qcore.recipes.synchronous.sync_claim import SyncClaim
 
 if TYPE_CHECKING:
     from qcore.client.synchronous.sync_client import SyncClient
 
 
-class SyncSlotRun(SyncFacade[SlotRun]):
+class SyncSlotRun(SyncClaim[SlotRun]):
     """The run of a slot: see `SlotRun`. As a context manager it ends the slot as `SlotRun` does.
 
     Nothing can stop the thread of the job if the lease is lost. So call `check` before whatever must not happen twice
     at the same time.
     """
 
-    finish = sync_method(SlotRun.finish)
-    fail = sync_method(SlotRun.fail)
-    abandon = sync_method(SlotRun.abandon)
+    finish = sync_cleanup(SlotRun.finish)
+    fail = sync_cleanup(SlotRun.fail)
+    abandon = sync_cleanup(SlotRun.abandon)
 
     @property
     def slot(self) -> int:
@@ -50,28 +50,9 @@ class SyncSlotRun(SyncFacade[SlotRun]):
         return self._wrapped.attempt
 
     @property
-    def token(self) -> int:
-        """See `SlotRun`."""
-        return self._wrapped.token
-
-    @property
-    def condition(self) -> Condition:
-        """See `SlotRun.condition`."""
-        return self._wrapped.condition
-
-    @property
     def is_ended(self) -> bool:
         """See `SlotRun.is_ended`."""
         return self._wrapped.is_ended
-
-    @property
-    def lost(self) -> LeaseLost | None:
-        """See `SlotRun.lost`."""
-        return self._wrapped.lost
-
-    def check(self) -> None:
-        """See `SlotRun.check`."""
-        self._wrapped.check()
 
     @property
     def result(self) -> str:
@@ -179,10 +160,17 @@ class SyncRunOnce(SyncFacade[RunOnce]):
         self, *, every_s: float | None = None, schedule: NextTime | None = None
     ) -> SyncSlotRun:
         """See `RunOnce.wait_slot`."""
-        run = self._runner.run(self._wrapped.wait_slot(every_s=every_s, schedule=schedule))
+        waiting = self._wrapped.wait_slot(every_s=every_s, schedule=schedule)
+        run = self._runner.run(waiting, undo=SlotRun.abandon)
         return SyncSlotRun(run, self._runner)
 
     def try_slot(self, slot: int) -> SyncSlotRun | None:
         """See `RunOnce.try_slot`."""
-        run = self._runner.run(self._wrapped.try_slot(slot))
+        run = self._runner.run(self._wrapped.try_slot(slot), undo=_abandon)
         return None if run is None else SyncSlotRun(run, self._runner)
+
+
+async def _abandon(run: SlotRun | None) -> None:
+    """Abandon a run that began when Ctrl-C came."""
+    if run is not None:
+        await run.abandon()

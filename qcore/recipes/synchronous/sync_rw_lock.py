@@ -71,23 +71,23 @@ class SyncRWLock(SyncFacade[RWLock]):
 
     def acquire_read(self, *, timeout_s: float | None = None, label: str = "") -> SyncHeld:
         """See `RWLock.acquire_read`."""
-        held = self._runner.run(self._wrapped.acquire_read(timeout_s=timeout_s, label=label))
-        return SyncHeld(held, self._runner)
+        return SyncHeld.acquired_by(
+            self._wrapped.acquire_read(timeout_s=timeout_s, label=label), self._runner
+        )
 
     def acquire_write(self, *, timeout_s: float | None = None, label: str = "") -> SyncHeld:
         """See `RWLock.acquire_write`."""
-        held = self._runner.run(self._wrapped.acquire_write(timeout_s=timeout_s, label=label))
-        return SyncHeld(held, self._runner)
+        return SyncHeld.acquired_by(
+            self._wrapped.acquire_write(timeout_s=timeout_s, label=label), self._runner
+        )
 
     def try_acquire_read(self, *, label: str = "") -> SyncHeld | None:
         """See `RWLock.try_acquire_read`."""
-        held = self._runner.run(self._wrapped.try_acquire_read(label=label))
-        return None if held is None else SyncHeld(held, self._runner)
+        return SyncHeld.tried_by(self._wrapped.try_acquire_read(label=label), self._runner)
 
     def try_acquire_write(self, *, label: str = "") -> SyncHeld | None:
         """See `RWLock.try_acquire_write`."""
-        held = self._runner.run(self._wrapped.try_acquire_write(label=label))
-        return None if held is None else SyncHeld(held, self._runner)
+        return SyncHeld.tried_by(self._wrapped.try_acquire_write(label=label), self._runner)
 
     line = sync_method(RWLock.line)
 

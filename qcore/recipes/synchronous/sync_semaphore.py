@@ -53,12 +53,12 @@ class SyncSemaphore(SyncContexts[Semaphore]):
 
     def acquire(self, *, timeout_s: float | None = None, label: str = "") -> SyncHeld:
         """See `Semaphore.acquire`."""
-        held = self._runner.run(self._wrapped.acquire(timeout_s=timeout_s, label=label))
-        return SyncHeld(held, self._runner)
+        return SyncHeld.acquired_by(
+            self._wrapped.acquire(timeout_s=timeout_s, label=label), self._runner
+        )
 
     def try_acquire(self, *, label: str = "") -> SyncHeld | None:
         """See `Semaphore.try_acquire`."""
-        held = self._runner.run(self._wrapped.try_acquire(label=label))
-        return None if held is None else SyncHeld(held, self._runner)
+        return SyncHeld.tried_by(self._wrapped.try_acquire(label=label), self._runner)
 
     line = sync_method(Semaphore.line)

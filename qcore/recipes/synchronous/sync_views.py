@@ -14,15 +14,15 @@ to another thread, for example by a `queue.Queue`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
-from types import TracebackType
-from typing import TYPE_CHECKING, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pydantic import TypeAdapter
 
 from qcore.client.synchronous.sync_facade import (
+    SyncContext,
     SyncFacade,
     SyncIterator,
+    sync_cleanup,
     sync_method,
     sync_object,
 )
@@ -43,31 +43,11 @@ if TYPE_CHECKING:
 M = TypeVar("M")
 
 
-_C_co = TypeVar("_C_co", bound=AbstractAsyncContextManager[object], covariant=True)
-
-
-class _SyncContext(SyncFacade[_C_co]):
-    """The base class of synchronous versions of a context manager."""
-
-    def __enter__(self) -> Self:
-        """Open it; see `open`."""
-        self._runner.run(self._wrapped.__aenter__())
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._runner.run(self._wrapped.__aexit__(kind, error, trace))
-
-
 class SyncConfigChanges(SyncIterator[ConfigChanges[M]]):
     """An iterator of each `ConfigChange`: see `ConfigChanges`. Use it as a context manager, or call `close`."""
 
 
-class SyncConfigWatch(_SyncContext[ConfigWatch[M]], Generic[M]):
+class SyncConfigWatch(SyncContext[ConfigWatch[M]], Generic[M]):
     """Each method is the method of `ConfigWatch` with the same name, run to its end.
 
     Args:
@@ -163,10 +143,10 @@ class SyncConfigWatch(_SyncContext[ConfigWatch[M]], Generic[M]):
 
     delete = sync_method(ConfigWatch.delete)
     open = sync_method(ConfigWatch.open)
-    close = sync_method(ConfigWatch.close)
+    close = sync_cleanup(ConfigWatch.close)
 
 
-class SyncRegistration(_SyncContext[Registration]):
+class SyncRegistration(SyncContext[Registration]):
     """Each method is the method of `Registration` with the same name, run to its end.
 
     Made by `SyncServiceRegistry.register`. Use it as a context manager, or call `open` and `close`.
@@ -201,7 +181,7 @@ class SyncRegistration(_SyncContext[Registration]):
         return self._wrapped.on_change(callback)
 
     open = sync_method(Registration.open)
-    close = sync_method(Registration.close)
+    close = sync_cleanup(Registration.close)
     update = sync_method(Registration.update)
     wait_registered = sync_method(Registration.wait_registered)
 
@@ -215,7 +195,7 @@ class SyncServiceChanges(SyncIterator[ServiceChanges]):
         return self._wrapped.instances
 
 
-class SyncServiceView(_SyncContext[ServiceView]):
+class SyncServiceView(SyncContext[ServiceView]):
     """Each method is the method of `ServiceView` with the same name, run to its end.
 
     Made by `SyncServiceRegistry.watch`. Use it as a context manager, or call `open` and `close`.
@@ -283,7 +263,7 @@ class SyncServiceView(_SyncContext[ServiceView]):
         return self._wrapped.on_change(callback)
 
     open = sync_method(ServiceView.open)
-    close = sync_method(ServiceView.close)
+    close = sync_cleanup(ServiceView.close)
     sync = sync_method(ServiceView.sync)
     wait_for = sync_method(ServiceView.wait_for)
 

@@ -24,6 +24,7 @@ from qcore.errors import (
 from qcore.kv.txn_parts import Range
 from qcore.recipes.key_reads import State, read_range
 from qcore.recipes.recipe_errors import NotAcquired, is_temporary
+from qcore.recipes.retries import PAUSE_S
 from qcore.recipes.views.change_callbacks import reported_failure
 from qcore.recipes.views.key_changes_feed import KeysChange, KeysFeed, KeysReader, KeyStep
 from qcore.time_limit import time_limit
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
 
 #: How often a view makes sure that it shows the newest state, seconds.
 DEFAULT_SYNC_S: Final = 30.0
-#: The pause before something that failed for a time is tried again, seconds.
-PAUSE_S: Final = 0.1
 #: If a change that was written before `sync` does not arrive for so long, the watch is made again, seconds.
 _PATIENCE_S: Final = 1.0
 

@@ -18,6 +18,7 @@ from qcore.kv.key_values import KeyVersion, TxnResult
 from qcore.kv.txn_parts import Condition, Delete, Put, Range
 from qcore.recipes.key_reads import page_of_txn
 from qcore.recipes.recipe_errors import NotAcquired, is_temporary
+from qcore.recipes.retries import PAUSE_S, RandomPauses
 from qcore.time_limit import time_limit
 
 if TYPE_CHECKING:
@@ -25,11 +26,6 @@ if TYPE_CHECKING:
 
     from qcore.kv.kv_client import KeyValue
 
-#: The pause before something that failed for a time is tried again, seconds.
-PAUSE_S: Final = 0.1
-#: The longest pause after the first attempt for which another program was faster, seconds. It doubles each time.
-_FIRST_PAUSE_S: Final = 0.004
-_MAX_PAUSE_S: Final = 0.25
 #: The second key of a key begins so.
 WRITER_PREFIX: Final = b"config-writer//"
 
@@ -69,10 +65,9 @@ class OnceWriter:
         change = _Change(self._kv, self._key, self._writer_key, self._rng)
         try:
             async with time_limit(timeout_s) as limit:
-                pause_s = _FIRST_PAUSE_S
+                pauses = RandomPauses(self._rng)
                 while (revision := await change.attempt(function)) is None:
-                    await asyncio.sleep(self._rng.uniform(0, pause_s))
-                    pause_s = min(2 * pause_s, _MAX_PAUSE_S)
+                    await pauses.next()
                 return revision
         except TimeoutError:
             if not limit.expired():

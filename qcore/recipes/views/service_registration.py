@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
 from pydantic import JsonValue
 
@@ -15,6 +15,7 @@ from qcore.kv.txn_parts import Condition, Put, Range
 from qcore.recipes.key_reads import read_range
 from qcore.recipes.lease import Lease
 from qcore.recipes.recipe_errors import LeaseLost, NotAcquired, is_temporary
+from qcore.recipes.retries import PAUSE_S
 from qcore.recipes.views.change_callbacks import Callbacks, reported_failure
 from qcore.recipes.views.service_instances import content_of, instance_of
 from qcore.time_limit import time_limit
@@ -22,9 +23,6 @@ from qcore.time_limit import time_limit
 if TYPE_CHECKING:
     from qcore.kv.key_watches import KeyWatch
     from qcore.kv.kv_client import KeyValue
-
-#: The pause before something that failed for a time is tried again, seconds.
-PAUSE_S: Final = 0.1
 
 
 class Registration:

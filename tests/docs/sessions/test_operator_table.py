@@ -101,7 +101,7 @@ def test_an_item_whose_claim_is_deleted_goes_to_another_one(endpoints: list[str]
             again = await other.receive()
             assert again.attempt == 2
             assert item.lost is None
-            with pytest.raises(LeaseLost, match="its claim has ended"):
+            with pytest.raises(LeaseLost, match="the claim has ended before"):
                 await item.acknowledge()
             await again.acknowledge()
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import pytest
 
@@ -19,14 +22,18 @@ from qcore.recipes import (
     LeaseLost,
     Lock,
     NotAcquired,
+    Queue,
     Semaphore,
     SyncHeld,
     SyncLeaderElection,
     SyncLock,
+    SyncQueue,
 )
 from qcore.testing import LocalCluster
 from tests.recipes.real_keys import empty_keys, line_of
 from tests.transport.support.endpoints import async_test
+
+R = TypeVar("R")
 
 pytestmark = pytest.mark.process
 
@@ -186,6 +193,32 @@ def client(cluster: LocalCluster) -> Iterator[SyncClient]:
     with cluster.sync_client() as started:
         SyncKeyValue(started).delete(prefix="")
         yield started
+
+
+def test_ctrl_c_at_the_moment_of_success_leaves_nothing(
+    client: SyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, queue = SyncLock(client, "a", ttl_s=600), SyncQueue(client, "a", ttl_s=600)
+
+    def interrupted(acquire: Callable[..., Coroutine[Any, Any, R]]) -> Callable[..., object]:
+        async def acquired(*args: object, **kwargs: object) -> R:
+            result = await acquire(*args, **kwargs)
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            return result
+
+        return acquired
+
+    queue.put("item")
+    with monkeypatch.context() as patch:
+        patch.setattr(Lock, "acquire", interrupted(Lock.acquire))
+        patch.setattr(Queue, "receive", interrupted(Queue.receive))
+        with pytest.raises(KeyboardInterrupt):
+            lock.acquire()
+        with pytest.raises(KeyboardInterrupt):
+            queue.receive()
+    lock.acquire(timeout_s=30).release()
+    with queue, queue.take(timeout_s=30) as item:
+        assert (item.text, item.attempt) == ("item", 1)
 
 
 def test_a_thread_may_release_and_resign_in_its_block(client: SyncClient) -> None:

@@ -11,6 +11,7 @@ import pytest
 from qcore.errors import LeaseNotFound
 from qcore.recipes import Held, Lease
 from qcore.recipes.holding import tickets
+from qcore.recipes.holding.held import Holding
 from qcore.recipes.holding.tickets import Rule, Ticket, TicketQueue
 from qcore.recipes.key_reads import read_state
 
@@ -60,7 +61,13 @@ def believes_the_first_deletion(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def takes_the_lease_as_token(monkeypatch: pytest.MonkeyPatch) -> None:
     """The number of the lease is older than the place in the line."""
-    monkeypatch.setattr(Held, "token", property(lambda self: self.lease.lease_id))
+    init = Held.__init__
+
+    def with_lease_as_token(self: Held, holding: Holding) -> None:
+        init(self, holding)
+        vars(self)["token"] = self.lease.lease_id
+
+    monkeypatch.setattr(Held, "__init__", with_lease_as_token)
 
 
 def orders_by_key(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""A client of a real cluster that counts requests, and can lose the answers of writes or fail all requests."""
+"""A client of a real cluster that counts requests, and can lose the answers of writes, reject or fail requests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from qcore.client import Client
 from qcore.client.methods.call_options import Consistency
 from qcore.client.watching.changes import MachineChange, WatchPosition
 from qcore.client.watching.watch import Watch
-from qcore.errors import OutcomeUnknown, TransportError
+from qcore.errors import OutcomeUnknown, StoreError, TransportError
 from qcore.runtime.interface import Runtime
 
 
@@ -23,6 +23,7 @@ class CountedClient:
         requests: the texts of all requests.
         watches: all watches.
         is_down: every request fails before it is sent.
+        rejection: with this error every transaction is rejected before it is sent.
         after_loss: awaited after an answer was lost.
     """
 
@@ -32,6 +33,7 @@ class CountedClient:
         self.requests: list[str] = []
         self.watches: list[Watch[MachineChange]] = []
         self.is_down = False
+        self.rejection: StoreError | None = None
         self.after_loss: Callable[[], Awaitable[object]] | None = None
 
     @property
@@ -58,6 +60,8 @@ class CountedClient:
         """See `Client.execute`."""
         if self.is_down:
             raise TransportError("the network is down, for a test")
+        if self.rejection is not None and '"op": "txn"' in command:
+            raise self.rejection
         self.requests.append(command)
         answer = await self._client.execute(
             command, read=read, consistency=consistency, timeout_s=timeout_s
@@ -81,14 +85,18 @@ class CountedClient:
         self.watches.append(watch)
         return watch
 
+    async def waits_for_change(self) -> None:
+        """Wait until a program waits for the next change of the last watch."""
+        while not (self.watches and self.watches[-1]._waiter is not None):  # noqa: ASYNC110 - behind a socket
+            await asyncio.sleep(0.01)
+
     async def resume_watch(self) -> None:
         """Wait until a program waits for the next change of the last watch, and let that seem resumed.
 
         Returns when a program has sent another request since then.
         """
         async with asyncio.timeout(30):
-            while not (self.watches and self.watches[-1]._waiter is not None):  # noqa: ASYNC110 - behind a socket
-                await asyncio.sleep(0.01)
+            await self.waits_for_change()
             before = len(self.requests)
             self.watches[-1]._is_resumed = True
             self.watches[-1]._wake()

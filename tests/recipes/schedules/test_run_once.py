@@ -59,7 +59,7 @@ async def test_a_slot_is_given_once(cluster: LocalCluster) -> None:
         async with run:
             run.check()
             run.result = "fine"
-        with pytest.raises(LeaseLost, match="is done"):
+        with pytest.raises(LeaseLost, match="was done"):
             run.check()
         assert await run_once.try_slot(5) is None
         assert await run_once.try_slot(4) is None
@@ -68,7 +68,7 @@ async def test_a_slot_is_given_once(cluster: LocalCluster) -> None:
         assert later.token > run.token
         await later.finish("by hand")
         await later.finish("by hand")
-        with pytest.raises(ConfigError, match="is done: end each run once"):
+        with pytest.raises(ConfigError, match="was done: end each run once"):
             await later.fail("no")
         assert await states(run_once) == [(5, "done", 1, "fine"), (6, "done", 1, "by hand")]
 
