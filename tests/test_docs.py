@@ -49,7 +49,12 @@ RUN_SEPARATELY = ("docs/operate/recovery.md",)
 RUN_ELSEWHERE = ("python -m build ", "python -m twine check ")
 #: `tests/process/upgrades` runs the commands of the first page, which need two versions of qcore, and
 #: `tests/docs/sessions/test_coordination_page.py` those of the second one, which need files that the reader saves.
-PAGES_RUN_ELSEWHERE = ("docs/operate/upgrade-drill.md", "docs/coordination.md")
+#: `tests/gateway/patroni` runs those of the third one, which need PostgreSQL.
+PAGES_RUN_ELSEWHERE = (
+    "docs/operate/upgrade-drill.md",
+    "docs/coordination.md",
+    "docs/how-to/patroni.md",
+)
 
 
 def session(path: Path) -> list[Command]:

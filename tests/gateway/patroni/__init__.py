@@ -1,0 +1,1 @@
+"""Patroni keeps PostgreSQL available through qcore or etcd, under faults. Checks judge the records."""
