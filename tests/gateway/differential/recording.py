@@ -5,6 +5,7 @@ Run it when the corpus or the version of etcd changes. It needs etcd in the PATH
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Iterable, Mapping
@@ -80,6 +81,10 @@ def write(answers: Recorded, version: str) -> None:
 
 def main() -> int:
     """Write what etcd answers."""
+    argparse.ArgumentParser(
+        prog="python -m tests.gateway.differential.recording",
+        description="Write what etcd answers to the recorded sequences.",
+    ).parse_args()
     if ETCD is None:
         sys.stderr.write("etcd is not in the PATH: install Debian's package etcd-server\n")
         return 2
