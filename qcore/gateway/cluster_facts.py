@@ -16,6 +16,7 @@ from qcore.errors import (
     QcoreError,
     Unauthenticated,
 )
+from qcore.gateway.etcd_errors import Code, EtcdError
 from qcore.gateway.json_forms import message
 from qcore.gateway.machine_access import Machine
 
@@ -36,6 +37,10 @@ def number_of(text: str) -> int:
     return int(hashlib.sha256(text.encode()).hexdigest()[:_ID_DIGITS], 16) or 1
 
 
+#: The machine whose requests the gateway sends.
+_MACHINE: Final = "kv"
+
+
 class ClusterFacts:
     """The facts, and the headers of responses.
 
@@ -48,6 +53,7 @@ class ClusterFacts:
         self._client = client
         self._urls = urls
         self._cluster_id = 0
+        self._machine_name = ""
         #: When to ask for it again, by the monotonic clock.
         self._ask_again = 0.0
         self.member_id = number_of(urls[0])
@@ -64,9 +70,19 @@ class ClusterFacts:
         """Learn the number of the cluster, if it is not known. A user may not be allowed to ask for it.
 
         It delays a request only from time to time, and not for long: headers without it are good enough.
+
+        Raises:
+            EtcdError: the cluster runs another machine, which could take a command for one of its own.
         """
-        if self._cluster_id or time.monotonic() < self._ask_again:
-            return
+        if not self._cluster_id and time.monotonic() >= self._ask_again:
+            await self._ask(machine)
+        if self._machine_name not in ("", _MACHINE):
+            raise EtcdError(
+                Code.UNAVAILABLE,
+                f"etcdserver: the cluster runs the machine {self._machine_name}: start the nodes with --machine {_MACHINE}",
+            )
+
+    async def _ask(self, machine: Machine | None) -> None:
         self._ask_again = time.monotonic() + _ASK_EVERY_S
         clients = [self._client] if machine is None else [machine.client, self._client]
         with contextlib.suppress(TimeoutError):
@@ -77,6 +93,7 @@ class ClusterFacts:
                         break
 
     def _take(self, metrics: Metrics) -> None:
+        self._machine_name = str(metrics["qcore"]["machine"]["name"])
         found = metrics["qcore"].get("cluster_id")
         if found:
             self._cluster_id = int(found[:_ID_DIGITS], 16) or 1
@@ -90,8 +107,11 @@ class ClusterFacts:
         numbers = await machine.read({"op": "status"})
         try:
             metrics = await machine.client.leader_metrics()
-        except (PermissionDenied, AccessRefused):
-            metrics = await self._client.leader_metrics()
+        except (PermissionDenied, AccessRefused) as denied:
+            try:
+                metrics = await self._client.leader_metrics()
+            except Unauthenticated:  # the gateway has no user; the token is a good one
+                raise denied from None
         self._take(metrics)
         return message(
             header=self.header(int(numbers["revision"])),

@@ -13,13 +13,21 @@ from qcore.client import Client
 from qcore.client.errors import decode_error
 from qcore.client.login.credentials import Credentials
 from qcore.errors import AccessRefused, QcoreError, Unauthenticated
-from qcore.gateway.etcd_errors import AUTH_FAILED, AUTH_NOT_ENABLED, USER_EMPTY, EtcdError
+from qcore.gateway.etcd_errors import (
+    AUTH_FAILED,
+    AUTH_NOT_ENABLED,
+    INVALID_TOKEN,
+    USER_EMPTY,
+    EtcdError,
+)
 from qcore.gateway.machine_access import Machine, Outage
 from qcore.kv.kv_client import DEFAULT_COMMAND_BYTES
 from qcore.security.tls import TlsFiles
 
 #: How many tokens have a client while no request uses it.
 _MOST_IDLE: Final = 256
+#: Nodes accept no longer token.
+_MOST_TOKEN_CHARS: Final = 4096
 
 
 @dataclass(slots=True)
@@ -88,6 +96,8 @@ class ClusterUsers:
         if not token:
             yield self._machine(self.own, has_token=False)
             return
+        if len(token) > _MOST_TOKEN_CHARS:
+            raise EtcdError(*INVALID_TOKEN)
         use = self._by_token.get(token)
         if use is None:
             use = _TokenUse(self._connect.client(Credentials(token=token)))

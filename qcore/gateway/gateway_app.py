@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from qcore.errors import QcoreError
 from qcore.gateway.cluster_facts import API_VERSION, ClusterFacts
@@ -371,6 +371,22 @@ class _Stream:
             return
         answers = _Answers(receive, send)
         await self._app.run_stream(scope["path"], Headers(scope=scope), answers, self._work)
+
+
+def without_browsers(app: ASGIApp) -> ASGIApp:
+    """Reject the requests of web pages: any page of another site could write to a gateway on its reader's computer.
+
+    A browser says `Origin` with each POST. Programs do not.
+    """
+
+    async def checked(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and "origin" in Headers(scope=scope):
+            refused = PlainTextResponse("The gateway does not serve web pages.\n", 403)
+            await refused(scope, receive, send)
+        else:
+            await app(scope, receive, send)
+
+    return checked
 
 
 def token_of(headers: Mapping[str, str]) -> str | None:

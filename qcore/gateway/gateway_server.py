@@ -17,7 +17,7 @@ import uvicorn
 from qcore.errors import ConfigError, TransportError
 from qcore.gateway.cluster_facts import ClusterFacts
 from qcore.gateway.cluster_users import ClusterUsers, Connect
-from qcore.gateway.gateway_app import GatewayApp
+from qcore.gateway.gateway_app import GatewayApp, without_browsers
 from qcore.security.tls import TlsFiles, server_context
 from qcore.transport.address import Address
 
@@ -28,6 +28,8 @@ _STOP_S: Final = 10
 #: etcd never closes an idle connection.
 _IDLE_S: Final = 3600
 _BACKLOG: Final = 1024
+#: When TCP asks a silent client whether it is there, how often, and how many times, seconds.
+_KEEP_ALIVE: Final = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 #: base64 makes a body larger than the command that it becomes.
 _BODY_FACTOR: Final = 2
 
@@ -134,7 +136,7 @@ def advertised(addresses: Sequence[str], scheme: str) -> list[str]:
 
 def _uvicorn_config(app: GatewayApp, config: GatewayConfig) -> uvicorn.Config:
     made = uvicorn.Config(
-        app.asgi(),
+        without_browsers(app.asgi()),
         http="h11",
         ws="none",
         lifespan="off",
@@ -172,6 +174,15 @@ def _stop_on_signals(app: GatewayApp, server: uvicorn.Server) -> list[asyncio.Ta
     return stopping
 
 
+def _keep_alive(listener: socket.socket) -> None:
+    """Let accepted connections, which take over these options, notice that a client has vanished."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEP_ALIVE.items():
+        option = getattr(socket, name, None)
+        if option is not None:
+            listener.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
 @contextlib.contextmanager
 def _bound(address: Address) -> Iterator[socket.socket]:
     try:
@@ -185,6 +196,7 @@ def _bound(address: Address) -> Iterator[socket.socket]:
         raise TransportError(f"--listen {address}: {error.strerror}") from None
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _keep_alive(listener)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind(where)

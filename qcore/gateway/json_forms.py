@@ -71,7 +71,8 @@ def read_json(text: str) -> Value:
 
 def write_json(value: object) -> bytes:
     """A value as JSON."""
-    return _encode(value).encode()
+    # A lone surrogate, which has no UTF-8, becomes an escape of JSON.
+    return _encode(value).encode(errors="backslashreplace")
 
 
 def message(**fields: object) -> dict[str, object]:
@@ -183,6 +184,8 @@ class Fields:
             raise InvalidRequest(
                 f"json: cannot unmarshal {_kind(value)} into Go value of type string"
             )
+        if not value.isascii() and any("\ud800" <= each <= "\udfff" for each in value):
+            raise InvalidRequest(f"{name} is no Unicode text")
         return value
 
     def choice(self, name: str, kind: str, names: Sequence[str]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
 from typing import Any, Final  # Any: messages of ASGI
 
@@ -98,6 +99,9 @@ async def objects_of(receive: Receive, most: int) -> AsyncIterator[Value]:
         more = event.get("more_body", False)
         for text in splitter.feed(event.get("body", b"")):
             yield read_object(text)
+            await asyncio.sleep(
+                0
+            )  # a body of many small messages must not keep other requests waiting
     if not splitter.is_between:
         raise InvalidRequest("unexpected EOF")
 

@@ -22,6 +22,8 @@ logger = logging.getLogger("qcore.gateway")
 
 #: A serializable read may be this old. It is served without a leader.
 SERIALIZABLE: Final = Stale(24 * 3600 * 1000)
+#: How long a watch may be without a node before it says why, seconds.
+WATCH_PATIENCE_S: Final = 5.0
 #: The range end that means that there is none.
 NO_END: Final = b"\0"
 
@@ -110,12 +112,16 @@ class Machine:
             key, end: see `range_fields`.
             from_revision: the first revision whose changes it receives.
             kinds, previous: see `KeyValue.watch`.
+
+        It raises `TransportError` if no node accepts it for `WATCH_PATIENCE_S`, and may be read on.
         """
         named = range_fields(key, end)
         topic: dict[str, object] = {**named, "types": list(kinds)}
         if previous:
             topic["prev"] = True
-        watch = self.client.watch(topic=json.dumps(topic), after=(from_revision, -1))
+        watch = self.client.watch(
+            topic=json.dumps(topic), after=(from_revision, -1), timeout_s=WATCH_PATIENCE_S
+        )
         return KeyWatch(watch)
 
 

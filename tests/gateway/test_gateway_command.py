@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import ssl
 import subprocess
@@ -183,11 +184,55 @@ def test_a_missing_extra_is_named() -> None:
     assert ended.stderr == "error: uvicorn is not installed: pip install 'qcore-raft[gateway]'\n"
 
 
+def test_a_watch_that_no_node_accepts_is_cancelled(tmp_path: Path) -> None:
+    with (
+        LocalCluster(1, machine="kv", settings={"max_client_watches": 1}) as cluster,
+        started(tmp_path, cluster.endpoints) as gateway,
+    ):
+        client = EtcdClient(gateway.address)
+        watch = {"create_request": {"key": b64("a")}}
+        with client.stream("/v3/watch", watch, watch) as stream:
+            assert [stream.result() for _ in range(2)] == [
+                {"created": True},
+                {"watch_id": "1", "created": True},
+            ]
+            reason = "etcdserver: too many requests"
+            assert stream.result() == {"watch_id": "1", "canceled": True, "cancel_reason": reason}
+            client.put("a")
+            assert "watch_id" not in stream.result()
+
+
+def test_web_pages_are_no_clients(etcd: EtcdClient) -> None:
+    connection = http.client.HTTPConnection(etcd.address, timeout=30)
+    body = json.dumps({"key": b64("page"), "value": b64("x")})
+    headers = {"Origin": "http://example.org", "Content-Type": "text/plain"}
+    connection.request("POST", "/v3/kv/put", body, headers)
+    response = connection.getresponse()
+    assert (response.status, response.read()) == (403, b"The gateway does not serve web pages.\n")
+    connection.close()
+    assert "kvs" not in etcd.ok("/v3/kv/range", key=b64("page"))
+
+
+def test_texts_without_utf_8_are_errors(etcd: EtcdClient) -> None:
+    for path in ("/v3/kv/put", "/v3/watch", "/v3/lease/keepalive"):
+        body = '{"key": "YQ==", "ID": "\\ud800", "lease": "\\ud800"}'
+        if path == "/v3/watch":
+            body = '{"create_request": {"start_revision": "\\ud800"}}'
+        answer = etcd.post(path, body)
+        assert answer.body["code"] == (3 if path == "/v3/kv/put" else 2), answer
+
+
 def test_another_machine_is_named(tmp_path: Path) -> None:
     with (
         LocalCluster(1, machine="register") as cluster,
         started(tmp_path, cluster.endpoints) as gateway,
     ):
+        with cluster.sync_client() as register:
+            register.execute('{"op": "set", "key": "a", "value": 1}')
+            answer = EtcdClient(gateway.address).post("/v3/kv/deleterange", {"key": b64("a")})
+            assert answer.status == 503
+            found = register.execute('{"op": "get", "key": "a"}', read=True)
+            assert json.loads(found)["value"] == 1
         answer = EtcdClient(gateway.address).post("/v3/kv/range", {"key": b64("a")})
         assert answer.status == 503
         assert "start the nodes with --machine kv" in json.dumps(answer.body)

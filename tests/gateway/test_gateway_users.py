@@ -72,6 +72,9 @@ def test_permissions_are_those_of_the_token(gateways: tuple[Started, Started]) -
     assert client.post("/v3/kv/put", {"key": b64("a")}) == expected
     transaction = {"success": [{"request_put": {"key": b64("a")}}]}
     assert client.post("/v3/kv/txn", transaction) == expected
+    # Neither this user nor the gateway, which has none, may read the numbers of the leader.
+    writer = EtcdClient(plain.address, token=log_in(plain, "writer"))
+    assert writer.post("/v3/maintenance/status", {}).status == 403
 
 
 def test_without_a_token_a_request_is_that_of_the_gateway(
@@ -96,6 +99,9 @@ def test_a_wrong_password_or_token_is_refused(gateways: tuple[Started, Started])
     invalid = (401, error_of(16, "etcdserver: invalid auth token"))
     assert client.post("/v3/kv/range", {"key": b64("a")}) == invalid
     assert client.post("/v3/watch", {"create_request": {"key": b64("a")}}) == invalid
+    client.token = "x" * 5000
+    assert client.post("/v3/kv/range", {"key": b64("a")}) == invalid
+    client.token = None
     text = "etcdserver: authentication failed, invalid user ID or password"
     wrong = {"name": "writer", "password": "wrong"}
     assert client.post("/v3/auth/authenticate", wrong) == (400, error_of(3, text))

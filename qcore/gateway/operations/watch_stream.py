@@ -11,7 +11,7 @@ from typing import Final
 
 from prometheus_client import Gauge
 
-from qcore.errors import PermissionDenied, QcoreError, WatchCompacted
+from qcore.errors import Overloaded, PermissionDenied, QcoreError, TransportError, WatchCompacted
 from qcore.gateway.cluster_facts import ClusterFacts
 from qcore.gateway.etcd_errors import INTERNAL, PERMISSION_DENIED, etcd_error
 from qcore.gateway.json_forms import Fields, message
@@ -174,8 +174,7 @@ class WatchStream:
             request.key, request.end, begin, kinds=request.kinds, previous=request.previous
         )
         try:
-            async with watch:
-                await self._send_changes(watch_id, watch, request)
+            await self._send_changes(watch_id, watch, request)
         except Disconnected:
             raise
         except WatchCompacted as error:
@@ -186,13 +185,15 @@ class WatchStream:
         except Exception:
             logger.exception("a watch has failed")
             await self._end(watch_id, cancel_reason=INTERNAL[1])
+        finally:
+            await watch.close()
 
     async def _send_changes(self, watch_id: int, watch: KeyWatch, request: WatchRequest) -> None:
         while True:
             changes = [await self._first_change(watch_id, watch, request)]
             # The changes of one transaction belong in one answer.
             while changes[-1].more or (watch.has_waiting and len(changes) < _MOST_EVENTS):
-                changes.append(await watch.next_change())
+                changes.append(await _next_change(watch))
             revision = changes[-1].revision
             events = [_event(each) for each in changes if each.revision >= request.start_revision]
             if events:
@@ -204,8 +205,8 @@ class WatchStream:
     ) -> KeyChange:
         """The next change. Until it comes, report from time to time that there is none, if the client asks for that."""
         if not request.progress:
-            return await watch.next_change()
-        waiting = asyncio.ensure_future(watch.next_change())
+            return await _next_change(watch)
+        waiting = asyncio.ensure_future(_next_change(watch))
         try:
             while not (await asyncio.wait([waiting], timeout=self._progress_s))[0]:
                 await self._answer(self._sent[watch_id], watch_id=watch_id)
@@ -228,6 +229,22 @@ class WatchStream:
 
     async def _answer(self, revision: int | None, **fields: object) -> None:
         await self._send(message(header=self._facts.header(revision), **fields))
+
+
+async def _next_change(watch: KeyWatch) -> KeyChange:
+    """The next change, also while the cluster cannot be reached.
+
+    Raises:
+        Overloaded: the nodes accept no more watches.
+        QcoreError: see `KeyWatch`.
+    """
+    while True:
+        try:
+            return await watch.next_change()
+        except TransportError as error:
+            if isinstance(error.__cause__, Overloaded):
+                logger.warning("a watch is cancelled, because %s", error)
+                raise error.__cause__ from None
 
 
 def _event(change: KeyChange) -> dict[str, object]:
