@@ -72,7 +72,7 @@ class ClusterFacts:
         It delays a request only from time to time, and not for long: headers without it are good enough.
 
         Raises:
-            EtcdError: the cluster runs another machine, which could take a command for one of its own.
+            EtcdError: the cluster runs another machine, which could take a command for one that it has, too.
         """
         if not self._cluster_id and time.monotonic() >= self._ask_again:
             await self._ask(machine)
