@@ -79,7 +79,7 @@ class ClusterFacts:
         if self._machine_name not in ("", _MACHINE):
             raise EtcdError(
                 Code.UNAVAILABLE,
-                f"etcdserver: the nodes run the machine {self._machine_name}: start the nodes with --machine {_MACHINE}",
+                f"etcdserver: the nodes run machine {self._machine_name}: start the nodes with --machine {_MACHINE}",
             )
 
     async def _ask(self, machine: Machine | None) -> None:
