@@ -26,6 +26,7 @@ from qcore.gateway.operations.ranges_of_keys import (
     read_range,
 )
 from qcore.kv.key_values import Json, data_json
+from qcore.kv.txn_parts import Put
 
 _RESULTS: Final = ("EQUAL", "GREATER", "LESS", "NOT_EQUAL")
 _TARGETS: Final = ("VERSION", "CREATE", "MOD", "VALUE", "LEASE")
@@ -84,15 +85,9 @@ class PutRequest:
         """
         if self.lease < 0:
             raise LeaseNotFound(f"lease {self.lease} does not exist")
-        request: dict[str, object] = {"op": "put", "key": data_json(self.key)}
-        request |= {"keep_value": True} if self.keep_value else {"value": data_json(self.value)}
-        if self.keep_lease:
-            request["keep_lease"] = True
-        elif self.lease:
-            request["lease"] = self.lease
-        if self.previous:
-            request["prev"] = True
-        return request
+        value = None if self.keep_value else self.value
+        lease = None if self.keep_lease else self.lease
+        return Put(self.key, value, lease, self.previous).to_json()
 
 
 @dataclass(slots=True, frozen=True)

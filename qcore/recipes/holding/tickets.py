@@ -19,7 +19,7 @@ from qcore.kv.key_values import KeyVersion
 from qcore.kv.txn_parts import Condition, Put, Range
 from qcore.recipes.key_reads import page_of_txn, read_again_when_resumed, read_state
 from qcore.recipes.recipe_errors import LeaseLost, is_temporary
-from qcore.recipes.retries import PAUSE_S
+from qcore.recipes.retries import PAUSE_S, delete_until_lost
 from qcore.time_limit import time_limit
 
 if TYPE_CHECKING:
@@ -143,15 +143,7 @@ class TicketQueue:
 
     async def leave(self, ticket: Ticket) -> None:
         """Delete a ticket. It tries until the lease of the ticket is lost."""
-        while ticket.lease.lost is None:
-            try:
-                await self._kv.delete(ticket.key)
-            except QcoreError as error:
-                if not is_temporary(error):
-                    raise
-                await asyncio.sleep(PAUSE_S)
-            else:
-                return
+        await delete_until_lost(self._kv, ticket.key, ticket.lease)
 
     async def participants(self) -> list[Participant]:
         """Who is in the line, the first one first."""

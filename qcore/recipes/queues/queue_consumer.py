@@ -20,7 +20,7 @@ from qcore.recipes.queues.queue_items import Claimed, QueueItem
 from qcore.recipes.queues.queue_keys import Marker, QueueKeys
 from qcore.recipes.queues.queue_line import FreeItem, QueueLine
 from qcore.recipes.recipe_errors import LeaseLost, is_temporary
-from qcore.recipes.retries import PAUSE_S
+from qcore.recipes.retries import PAUSE_S, delete_until_lost
 from qcore.time_limit import time_limit
 
 if TYPE_CHECKING:
@@ -102,15 +102,7 @@ class QueueConsumer:
         """
         if self._settling is not None:
             await asyncio.wait([self._settling])
-        while self.lease.lost is None:
-            try:
-                await self._kv.delete(self._taker)
-            except QcoreError as error:
-                if not is_temporary(error):
-                    raise
-                await asyncio.sleep(PAUSE_S)
-            else:
-                return
+        await delete_until_lost(self._kv, self._taker, self.lease)
 
     async def _next(self, wait: bool) -> QueueItem | None:
         while True:
